@@ -1,0 +1,167 @@
+"""Which characters do these bytes mean? Decides the charset of a page and decodes it.
+
+Order of trust: byte order mark; bytes that prove themselves UTF-8 (chance agreement is next to impossible);
+the HTTP header; the page's own <meta> or XML declaration; detection from the bytes. A declaration under
+which more than a quarter of the non-ASCII characters come out as U+FFFD is not believed. A declared
+iso-8859-1 counts least, since it is what servers and editors write without having looked: <meta> goes before
+such a header, and detection before either if the bytes above 127 mostly stand side by side, as in no
+Western European text.
+
+Other legacy charsets that decode without error are believed even where the text is nonsense (Big5 declared as
+GBK): every pair of bytes is a character there, and only a language model could tell.
+
+Costs 10 to 50 microseconds for 25 kB of UTF-8, about 0.3 ms where detection has to run. Detection is that of
+resiliparse, which depends on the first 128 kB and nothing else. Measured on 853 snippets of 200 and 2,000
+characters in 19 charsets, it found 98 % in 0.2 ms each, charset-normalizer 82 % in 1.7, chardet 99 % in 2.2.
+"""
+
+import re
+
+from resiliparse.parse.encoding import detect_encoding
+
+from pipeline.annotate.charset_labels import MULTIBYTE, get_codec, resolve_charset
+
+_BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8"),
+    (b"\xff\xfe", "utf-16le"),
+    (b"\xfe\xff", "utf-16be"),
+)
+# Files that servers send as text/html by mistake and that begin with readable bytes.
+_BINARY_MAGIC = (
+    b"%PDF-",
+    b"\x89PNG",
+    b"GIF8",
+    b"\xff\xd8\xff",
+    b"PK\x03\x04",
+    b"\x1f\x8b",
+    b"RIFF",
+    b"\x7fELF",
+)
+# Control characters that text does not hold. NUL is not among them: some servers pad pages with it. Escape
+# neither: it introduces the shifts of ISO-2022-JP.
+_CONTROLS = bytes(sorted(set(range(1, 0x20)) - set(b"\t\n\v\f\r\x1b")))
+_SHIFT_TO_JAPANESE = b"\x1b$"
+_MAX_CONTROL_SHARE = 20  # one in 20 bytes; uniformly random bytes hold one in 10
+_MAX_BROKEN_SHARE = 4  # one in 4 non-ASCII characters
+# A Chinese character in GBK has two bytes that are valid UTF-8 with a chance of about 1 in 6.
+_MULTIBYTE_PROOF = 4
+
+_DECLARATION_BYTES = 4096  # the standard's prescan stops at 1,024; real heads are longer
+_COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
+_META = re.compile(rb"<meta[\s/][^>]*", re.IGNORECASE)
+_META_CHARSET = re.compile(rb"(?<![\w-])charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE | re.ASCII)
+_XML_ENCODING = re.compile(rb"\s*<\?xml\s[^>]*?encoding\s*=\s*[\"']([\w.:-]+)", re.IGNORECASE | re.ASCII)
+_NOT_ASCII = re.compile("[^\x00-\x7f]+")
+_HIGH_RUN = re.compile(rb"[\x80-\xff]{2,}")
+_LOW_BYTES = bytes(range(0x80))
+
+
+def decode_page(body: bytes, *, header_charset: str) -> tuple[str, str] | None:
+    """Return (text, WHATWG name of the charset in lower case), or None if the bytes are no text."""
+    if body.startswith(_BINARY_MAGIC):
+        return None
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if body.startswith(mark):
+            return _decode_believed(body[len(mark) :], encoding)
+    if b"\0" in body and (encoding := _guess_utf16(body)):
+        return _decode_believed(body, encoding)
+    if _is_mostly_controls(body):
+        return None
+
+    declared = _declared_charsets(body, header_charset)
+    legacy = declared[0] if declared and declared[0] in MULTIBYTE else ""
+    if _SHIFT_TO_JAPANESE in body and body.isascii():
+        legacy = "iso-2022-jp"
+    text = _decode_strictly(body)
+    if text is not None and (not legacy or _proves_utf8(text, legacy)):
+        return text, "utf-8"
+    # Damaged UTF-8 is still UTF-8 where most of it holds: no other charset looks like it.
+    return _decode_best(body, [legacy, *declared, "utf-8"] if legacy else ["utf-8", *declared])
+
+
+def find_declared_charset(body: bytes) -> str:
+    """Return the encoding that <?xml encoding> or <meta> declares in the first 4,096 bytes, "" if none."""
+    head = body[:_DECLARATION_BYTES]
+    if (xml := _XML_ENCODING.match(head)) and (encoding := resolve_charset(xml[1].decode("ascii"))):
+        return encoding
+    for tag in _META.findall(_COMMENT.sub(b"", head)):
+        lower = tag.lower()
+        if b"content" in lower and b"http-equiv" not in lower:  # a description that talks about charsets
+            continue
+        if (match := _META_CHARSET.search(tag)) and (encoding := resolve_charset(match[1].decode("ascii"))):
+            return encoding
+    return ""
+
+
+def _declared_charsets(body: bytes, header_charset: str) -> list[str]:
+    """The declarations, most trusted first."""
+    header, page = resolve_charset(header_charset), find_declared_charset(body)
+    if header == "windows-1252":
+        header, page = page, header
+    # UTF-16 would need NULs for its markup: without them the label is a mistake; the standard reads UTF-8.
+    return ["utf-8" if encoding.startswith("utf-16") else encoding for encoding in (header, page) if encoding]
+
+
+def _decode_strictly(body: bytes) -> str | None:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _proves_utf8(text: str, legacy: str) -> bool:
+    """Is valid UTF-8 meant as UTF-8 although a multi-byte legacy charset is declared?"""
+    if text.isascii():
+        return legacy not in ("iso-2022-jp", "hz-gb-2312")  # these spell Japanese and Chinese in ASCII bytes
+    return _count_not_ascii(text) >= _MULTIBYTE_PROOF
+
+
+def _decode_best(body: bytes, candidates: list[str]) -> tuple[str, str] | None:
+    """Decode by the first charset that fits; if none does, by the one that breaks least, or None."""
+    detected = resolve_charset(detect_encoding(body, html5_compatible=False) or "")
+    if "windows-1252" in candidates and _has_dense_high_bytes(body):
+        candidates = ["utf-8", detected, *candidates]
+    best: tuple[int, str, str] | None = None
+    for encoding in dict.fromkeys([*candidates, detected]):
+        if not encoding:
+            continue
+        text = body.decode(get_codec(encoding), "replace")
+        broken = text.count("\ufffd")
+        if broken * _MAX_BROKEN_SHARE <= _count_not_ascii(text):
+            return text, encoding
+        if best is None or broken < best[0]:
+            best = broken, text, encoding
+    if best is None or best[0] * _MAX_CONTROL_SHARE > len(best[1]):
+        return None
+    return best[1], best[2]
+
+
+def _count_not_ascii(text: str) -> int:
+    return sum(map(len, _NOT_ASCII.findall(text)))
+
+
+def _decode_believed(body: bytes, encoding: str) -> tuple[str, str] | None:
+    text = body.decode(get_codec(encoding), "replace")
+    broken = text.count("\ufffd")
+    return None if broken * _MAX_BROKEN_SHARE > len(text) else (text, encoding)
+
+
+def _guess_utf16(body: bytes) -> str:
+    """Markup in UTF-16 has a NUL in every other byte; which one tells the byte order."""
+    head = body[:_DECLARATION_BYTES]
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if odd > 4 * even and odd * 4 > len(head[1::2]):
+        return "utf-16le"
+    if even > 4 * odd and even * 4 > len(head[::2]):
+        return "utf-16be"
+    return ""
+
+
+def _has_dense_high_bytes(body: bytes) -> bool:
+    """Do most bytes above 127 stand beside another one, as in Cyrillic, Greek, Arabic, Thai, Chinese?"""
+    return 2 * sum(map(len, _HIGH_RUN.findall(body))) > len(body.translate(None, _LOW_BYTES))
+
+
+def _is_mostly_controls(body: bytes) -> bool:
+    controls = len(body) - len(body.translate(None, _CONTROLS))
+    return controls * _MAX_CONTROL_SHARE > len(body) or body.count(0) * 2 > len(body)

@@ -1,0 +1,225 @@
+"""The Annotate phase: one split in, a part of documents, measures and signatures out, row by row aligned.
+
+The three have fingerprints of their own: a changed language model rewrites measures, a changed shingle size rewrites
+signatures, and neither reads a page again. Everything that touches raw bytes runs in the sandbox.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+
+from pipeline import schema
+from pipeline.annotate.measure import measure_documents
+from pipeline.annotate.read.records import UnreadableSplit
+from pipeline.annotate.split import TASK_VERSION, SplitResult, identify_again, open_sandbox, read_documents
+from pipeline.annotate.splits import Span, split_from_bytes
+from pipeline.config import Source
+from pipeline.kernels.minhash import minhash_signatures
+from pipeline.ledger import IN, OUT, Count
+from pipeline.parts import FinishedFile, PartWriter, read_batches
+from pipeline.phase import Job, Row, Step, commit, fingerprint, is_done, read_row, read_rows, write_row
+from pipeline.plan import load_plan
+from pipeline.storage import Storage
+from pipeline.timings import Timings
+
+_MEASURES_VERSION = 1
+_SIGNATURES_VERSION = 1
+
+DOCUMENTS_SCHEMA = schema.arrow_schema(schema.DOCUMENTS)
+MEASURES_SCHEMA = schema.arrow_schema(schema.MEASURES)
+
+
+def _documents_made_of(job: Job, source: Source, spans: Sequence[Span]) -> str:
+    annotate, gate = job.recipe.annotate, job.recipe.annotate.gate
+    limits = (annotate.max_record_bytes, annotate.max_page_bytes, annotate.max_ratio)
+    sandbox = (annotate.cpu_seconds, annotate.memory_bytes)
+    engine = (annotate.engine, version(annotate.engine)) if source.format in ("warc", "html") else ()
+    gated = (gate, job.recipe.seed, job.hashes[annotate.language_model] if gate.languages else "")
+    read = (source.name, source.format, source.fields, [(span.path, span.start, span.end, span.identity) for span in spans])
+    return fingerprint(TASK_VERSION, read, limits, sandbox, engine, gated)
+
+
+def _measures_made_of(job: Job, documents: Row) -> str:
+    annotate = job.recipe.annotate
+    model = (job.hashes[annotate.language_model], version("fasttext-numpy2-wheel"))
+    return fingerprint(_MEASURES_VERSION, model, annotate.mask_personal_data, documents.content)
+
+
+def _signatures_made_of(job: Job, documents: Row) -> str:
+    minhash = job.recipe.minhash
+    shape = (minhash.shingle, minhash.bands * minhash.rows, minhash.seed)
+    return fingerprint(_SIGNATURES_VERSION, shape, documents.content)
+
+
+def _plan(job: Job) -> Iterator[tuple[int, bytes]]:
+    """Splits of which anything is missing. A part that only changed its number (an input was added) is not made again."""
+    storage = job.storage()
+    splits = _splits(storage)
+    rows = {step: read_rows(job, step, range(len(splits))) for step in ("documents", "measures", "work/signatures")}
+    made_before = {row.fingerprint: row for step in rows for row in _all_rows(job, step)}
+    for part, split in enumerate(splits):
+        name, spans = split_from_bytes(split)
+        source = next(source for source in job.recipe.sources if source.name == name)
+        wanted = _documents_made_of(job, source, spans)
+        documents = _adopt(job, rows["documents"][part], part, wanted, made_before)
+        if documents is None:
+            yield part, split
+            continue
+        measures = _adopt(job, rows["measures"][part], part, _measures_made_of(job, documents), made_before)
+        wanted = _signatures_made_of(job, documents)
+        signatures = _adopt(job, rows["work/signatures"][part], part, wanted, made_before)
+        if measures is None or signatures is None:
+            yield part, split
+
+
+def _splits(storage: Storage) -> list[bytes]:
+    return [orjson.dumps(split) for split in load_plan(storage)["splits"]]
+
+
+def _all_rows(job: Job, step: str) -> Iterator[Row]:
+    """Rows of a step under any number; a stale listing only costs work."""
+    names = [name for name in job.storage().names(step) if name.endswith(".json")]
+    for row in read_rows(job, step, [int(Path(name).stem.removeprefix("part-")) for name in names]):
+        if row is not None:
+            yield row
+
+
+def _adopt(job: Job, row: Row | None, part: int, wanted: str, made_before: dict[str, Row]) -> Row | None:
+    """The part's row if it is done, or that of an equal part under another number, which is then named here too."""
+    if is_done(job, row, wanted):
+        return row
+    other = made_before.get(wanted)
+    if other is None or not is_done(job, other, wanted):
+        return None
+    adopted = Row(other.step, part, other.fingerprint, other.files, other.ledger, other.notes)
+    write_row(job, adopted)
+    return adopted
+
+
+def _finish(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> None:
+    name, spans = split_from_bytes(payload)
+    source = next(source for source in job.recipe.sources if source.name == name)
+    documents = read_row(job, "documents", part)
+    if documents is not None and is_done(job, documents, _documents_made_of(job, source, spans)):
+        _derive_again(job, part, documents)
+        return
+    try:
+        _annotate(job, part, source, spans)
+        job.storage().delete(unreadable_name(part))
+    except UnreadableSplit as unreadable:
+        if job.accept_missing:
+            _commit_missing(job, part, spans)
+        else:
+            job.storage().put_bytes(unreadable_name(part), str(unreadable).encode())
+
+
+def unreadable_name(part: int) -> str:
+    """Where the reason of an unreadable split is left."""
+    return f"work/unreadable/part-{part:05d}.txt"
+
+
+def _annotate(job: Job, part: int, source: Source, spans: Sequence[Span]) -> None:
+    """Reads a split and commits its three parts."""
+    storage, annotate = job.storage(), job.recipe.annotate
+    sandbox = open_sandbox(annotate, job.hashes[annotate.language_model])
+    result = SplitResult()
+    with storage.scratch() as scratch:
+        documents, quarantine = (
+            PartWriter(scratch, "documents", part, DOCUMENTS_SCHEMA),
+            PartWriter(scratch, "quarantine", part, schema.arrow_schema(schema.QUARANTINE)),
+        )
+        derived = DerivedWriters(job, part, scratch)
+        for batch in read_documents(source, spans, annotate, sandbox, job.recipe.seed, result):
+            with result.timings.stage("write"):
+                documents.write(batch.select(DOCUMENTS_SCHEMA.names))
+            derived.write(batch, result.timings)
+            _write_quarantine(quarantine, result)
+        _write_quarantine(quarantine, result)
+        result.count.add("splits", IN)
+        result.count.add("splits", OUT)
+        made_of = _documents_made_of(job, source, spans)
+        with result.timings.stage("write"):
+            files = [documents.finish(), quarantine.finish()]
+        row = commit(job, "documents", part, made_of=made_of, files=files, count=result.count)
+        derived.commit(row)
+    result.timings.save(storage, "documents", part)
+
+
+def _write_quarantine(writer: PartWriter, result: SplitResult) -> None:
+    if result.quarantine:
+        writer.write(pa.RecordBatch.from_pylist(result.quarantine, schema=schema.arrow_schema(schema.QUARANTINE)))
+        result.quarantine.clear()
+
+
+class DerivedWriters:
+    """The parts that are made of a documents part: measures and signatures."""
+
+    def __init__(self, job: Job, part: int, scratch: Path) -> None:
+        self._job, self._part = job, part
+        self._signed = 0
+        permutations = job.recipe.minhash.bands * job.recipe.minhash.rows
+        self._measures = PartWriter(scratch, "measures", part, MEASURES_SCHEMA)
+        self._signatures = PartWriter(scratch, "work/signatures", part, schema.signatures_schema(permutations))
+
+    def write(self, batch: pa.RecordBatch, timings: Timings) -> None:
+        """Measures and signs a batch that has text, language and language_score."""
+        minhash = self._job.recipe.minhash
+        with timings.stage("rules"):
+            measures = measure_documents(batch, mask_personal_data=self._job.recipe.annotate.mask_personal_data)
+        with timings.stage("sign"):
+            permutations = minhash.bands * minhash.rows
+            signatures, short = minhash_signatures(
+                batch["text"], shingle=minhash.shingle, permutations=permutations, seed=minhash.seed
+            )
+        self._signed += len(signatures) - signatures.null_count
+        with timings.stage("write"):
+            self._measures.write(measures)
+            self._signatures.write(pa.RecordBatch.from_arrays([signatures, short], names=["signature", "short"]))
+
+    def commit(self, documents: Row) -> None:
+        """Commits both; a part that has the wanted row already is put again under the same name."""
+        rows = documents.file("documents").rows
+        self._commit("measures", self._measures, _measures_made_of(self._job, documents), rows, {})
+        made_of, notes = _signatures_made_of(self._job, documents), {"signed": self._signed}
+        self._commit("work/signatures", self._signatures, made_of, rows, notes)
+
+    def _commit(
+        self, step: str, writer: PartWriter, made_of: str, documents: int, notes: Mapping[str, int]
+    ) -> None:
+        count, stage = Count(), step.removeprefix("work/")
+        count.add(stage, IN, documents)
+        count.add(stage, OUT, writer.rows)
+        files: list[FinishedFile] = [writer.finish()]
+        commit(self._job, step, self._part, made_of=made_of, files=files, count=count, notes=notes)
+
+
+def _derive_again(job: Job, part: int, documents: Row) -> None:
+    """Measures and signatures from stored text, without reading a page again."""
+    timings, storage, annotate = Timings(), job.storage(), job.recipe.annotate
+    sandbox = open_sandbox(annotate, job.hashes[annotate.language_model])
+    with storage.scratch() as scratch:
+        derived = DerivedWriters(job, part, scratch)
+        for batch in read_batches(storage, documents.file("documents"), columns=["text"]):
+            derived.write(identify_again(batch, sandbox, timings), timings)
+        derived.commit(documents)
+    timings.save(storage, "measures", part)
+
+
+def _commit_missing(job: Job, part: int, spans: Sequence[Span]) -> None:
+    """An empty part for a split that cannot be read, where the user accepts that; read again by the next run."""
+    count = Count()
+    count.add("splits", IN)
+    count.add("splits", "unreadable", bytes=sum(span.end - span.start for span in spans))
+    with job.storage().scratch() as scratch:
+        files = [
+            PartWriter(scratch, "documents", part, DOCUMENTS_SCHEMA).finish(),
+            PartWriter(scratch, "quarantine", part, schema.arrow_schema(schema.QUARANTINE)).finish(),
+        ]
+        row = commit(job, "documents", part, made_of="unreadable", files=files, count=count)
+        DerivedWriters(job, part, scratch).commit(row)
+
+
+DOCUMENTS = Step("documents", _plan, _finish)

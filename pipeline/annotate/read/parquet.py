@@ -1,0 +1,193 @@
+"""Parquet files: row groups streamed batch by batch, only the wanted columns.
+
+A row group belongs to the span that holds its first byte. In the byte balance a group reaches to the start of the next
+one (the first also takes the magic before it, the last the footer), and is covered when it gave as many rows as the
+footer declares, or its damage was reported: one skip for all rows of the group that cannot be read.
+Memory: a batch aims at BATCH_BYTES. A dictionary page counts once in the footer and its values many times in a batch,
+so a group that has one is read in smaller batches. One page may claim up to 2 GiB; a limit on the process holds that.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as pat
+
+from pipeline.annotate.read.inflate import RATIO_FREE_BYTES
+from pipeline.annotate.read.records import RAW_BYTES, Outcome, Record, Skipped, SpanAccount
+from pipeline.annotate.read.window import BLOCK_BYTES, Window
+
+BATCH_BYTES = 4 << 20
+BATCH_ROWS = 1_024
+DICTIONARY_BATCH_ROWS = 64  # writers end a dictionary page at about 1 MB: 64 MB at worst
+
+_GROUP_REASONS = ("bad_parquet", "ratio_cap")  # one skip for all rows that are left of a group
+_ROLES = ("text", "url", "date", "id")
+# OSError is also what Arrow raises for corrupt pages: whether the storage failed is asked in _raise_if_unreadable
+_DECODE_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    number: int
+    start: int  # the first byte of its first column chunk
+    tile_bytes: int  # what it takes in the byte balance
+    first_row: int  # its number in the file
+    rows: int
+
+
+def read_parquet(
+    window: Window,
+    *,
+    span: int,
+    start: int,
+    end: int,
+    fields: Mapping[str, str],
+    max_record_bytes: int,
+    max_ratio: int,
+    account: SpanAccount,
+) -> Iterator[Outcome]:
+    """The rows of the groups that start in [start, end). `fields`: role (text, id, url, date) -> column."""
+    try:
+        file = pq.ParquetFile(
+            window.file, pre_buffer=False, buffer_size=BLOCK_BYTES, page_checksum_verification=True
+        )
+        groups = _list_groups(file.metadata, window.size)
+        present = set(file.schema_arrow.names)
+    except _DECODE_ERRORS:
+        _raise_if_unreadable(window)
+        file, groups, present = None, [], set()
+    if not file or not groups:
+        if start == 0:
+            account.spanned += window.size
+            account.covered += window.size
+            if not file:
+                yield Skipped(span, 0, 0, 0, "bad_parquet", window.at(0, RAW_BYTES), "", True)
+        return
+    columns = {role: fields.get(role, "text" if role == "text" else "") for role in _ROLES}
+    columns = {role: name for role, name in columns.items() if name in present}
+    owned = [group for group in groups if start <= group.start < end]
+    account.spanned += sum(group.tile_bytes for group in owned)
+    for group in owned:
+        rows = 0
+        for outcome in _read_group(window, file, group, columns, span, max_record_bytes, max_ratio):
+            whole = isinstance(outcome, Skipped) and outcome.reason in _GROUP_REASONS
+            rows = group.rows if whole else rows + 1
+            yield outcome
+        if rows == group.rows:
+            account.covered += group.tile_bytes
+
+
+def _list_groups(metadata: pq.FileMetaData, file_bytes: int) -> list[_Group]:
+    """The groups in file order; ValueError if the footer contradicts itself or the file."""
+    row_groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    starts = [
+        min((_chunk_start(group.column(i)) for i in range(group.num_columns)), default=0)
+        for group in row_groups
+    ]
+    first_rows = [0, *accumulate(group.num_rows for group in row_groups)]
+    bounds = [0, *starts[1:], file_bytes]
+    tiles = [high - low for low, high in pairwise(bounds)]
+    if min(starts, default=1) < 1 or min(tiles) < 0 or any(low > high for low, high in pairwise(first_rows)):
+        raise ValueError("row groups do not tile the file")
+    return [
+        _Group(number, start, tiles[number], first_rows[number], row_groups[number].num_rows)
+        for number, start in enumerate(starts)
+    ]
+
+
+def _chunk_start(chunk: pq.ColumnChunkMetaData) -> int:
+    dictionary = chunk.dictionary_page_offset
+    return min(dictionary, chunk.data_page_offset) if dictionary else chunk.data_page_offset
+
+
+def _read_group(
+    window: Window,
+    file: pq.ParquetFile,
+    group: _Group,
+    columns: Mapping[str, str],
+    span: int,
+    max_record_bytes: int,
+    max_ratio: int,
+) -> Iterator[Outcome]:
+    row = group.first_row
+    try:
+        batch_rows = _choose_batch_rows(
+            file.metadata.row_group(group.number), set(columns.values()), max_ratio
+        )
+        if not batch_rows:
+            yield Skipped(span, row, 0, 0, "ratio_cap", b"", "", True)
+            return
+        for batch in file.iter_batches(batch_rows, [group.number], list(columns.values()), use_threads=False):
+            values = {role: _read_column(batch.column(name), role) for role, name in columns.items()}
+            for i in range(batch.num_rows):
+                yield _to_outcome(values, i, span, row, max_record_bytes)
+                row += 1
+        if row - group.first_row == group.rows:
+            return
+    except _DECODE_ERRORS:
+        _raise_if_unreadable(window)
+    yield Skipped(span, row, 0, 0, "bad_parquet", b"", "", True)
+
+
+def _choose_batch_rows(group: pq.RowGroupMetaData, names: set[str], max_ratio: int) -> int:
+    """How many rows to decode at once, 0 if the wanted columns expand more than max_ratio times."""
+    chunks = [group.column(i) for i in range(group.num_columns)]
+    chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in names]
+    expanded = sum(chunk.total_uncompressed_size for chunk in chunks)
+    if expanded > RATIO_FREE_BYTES and expanded > max_ratio * sum(
+        chunk.total_compressed_size for chunk in chunks
+    ):
+        return 0
+    most = DICTIONARY_BATCH_ROWS if any(chunk.has_dictionary_page for chunk in chunks) else BATCH_ROWS
+    return max(1, min(most, BATCH_BYTES * max(group.num_rows, 1) // max(expanded, 1)))
+
+
+def _to_outcome(
+    values: Mapping[str, list[bytes | None]], i: int, span: int, row: int, max_record_bytes: int
+) -> Outcome:
+    text = values["text"][i] if "text" in values else None
+    url, date, source_id = (
+        (values[role][i] or b"").decode("utf-8", "replace") if role in values else ""
+        for role in ("url", "date", "id")
+    )
+    if text is None:
+        return Skipped(span, row, 0, 0, "missing_text", b"", url, True)
+    if len(text) > max_record_bytes:
+        return Skipped(span, row, 0, 0, "record_too_large", text[:RAW_BYTES], url, True)
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return Skipped(span, row, 0, 0, "not_utf8", text[:RAW_BYTES], url, True)
+    return Record(span, row, 0, 0, "text", text, url, date, source_id, "")
+
+
+def _read_column(column: pa.Array, role: str) -> list[bytes | None]:
+    """The values as bytes: strings as stored (Parquet does not check their UTF-8), other ids and dates written out."""
+    if pat.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if not _is_stringlike(column.type):
+        if role == "text" or pat.is_nested(column.type):
+            return [None] * len(column)
+        column = column.cast(pa.string())
+    return column.cast(pa.large_binary()).to_pylist()
+
+
+def _is_stringlike(kind: pa.DataType) -> bool:
+    checks = (
+        pat.is_string,
+        pat.is_large_string,
+        pat.is_string_view,
+        pat.is_binary,
+        pat.is_large_binary,
+        pat.is_binary_view,
+    )
+    return any(check(kind) for check in checks)
+
+
+def _raise_if_unreadable(window: Window) -> None:
+    """UnreadableSplit if the storage does not give the file's bytes: then what Arrow reported is no damage."""
+    for offset in range(0, window.size, BLOCK_BYTES):
+        window.at(offset, BLOCK_BYTES)

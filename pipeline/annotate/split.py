@@ -1,0 +1,292 @@
+"""One split, read and turned into batches of documents: read → sandbox (decode, extract, normalise, language) → gate.
+
+Records go to the sandbox in groups and come back as one Arrow batch per group; whatever does not become a document is
+counted under its reason, and kept in quarantine with its raw bytes where it was damaged.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from pipeline import schema
+from pipeline.annotate.digests import document_ids, text_digests, url_digests
+from pipeline.annotate.language import find_language_model
+from pipeline.annotate.read.records import Record, Skipped, SpanAccount
+from pipeline.annotate.read.split import read_split
+from pipeline.annotate.splits import Span
+from pipeline.config import Annotate, Source
+from pipeline.kernels.keyed import keyed_u64
+from pipeline.ledger import IN, OUT, Count
+from pipeline.sandbox import Failure, Limits, Sandbox
+from pipeline.timings import Timings
+
+TASK = "pipeline.annotate.page:open_task"
+TASK_VERSION = 1  # raise it when the same page gives another text
+_GROUP_RECORDS, _GROUP_BYTES = 64, 2 << 20  # one trip to the sandbox
+_BATCH_DOCUMENTS, _BATCH_BYTES = 2000, 4 << 20  # one batch of documents, a row group on disk
+_MILLIONTHS = 1_000_000
+
+_TEXT_COLUMNS = ("charset", "title", "text", "language", "language_score")
+_workplace = threading.local()
+
+
+@dataclass(slots=True)
+class SplitResult:
+    """What reading a split leaves beside its documents; filled while `read_documents` runs."""
+
+    count: Count = field(default_factory=Count)
+    timings: Timings = field(default_factory=Timings)
+    quarantine: list[dict[str, Any]] = field(default_factory=list)
+
+
+def open_sandbox(annotate: Annotate, model_sha256: str) -> Sandbox:
+    """The one sandbox of this worker thread, for these settings."""
+    settings = orjson.dumps(
+        {
+            "engine": annotate.engine,
+            "max_page_bytes": annotate.max_page_bytes,
+            "max_ratio": annotate.max_ratio,
+            "language_model": str(find_language_model(annotate.language_model)),
+            "language_model_sha256": model_sha256,
+        }
+    )
+    limits = Limits(cpu_seconds=annotate.cpu_seconds, memory_bytes=annotate.memory_bytes)
+    if getattr(_workplace, "key", None) != (settings, limits):
+        if hasattr(_workplace, "sandbox"):
+            _workplace.sandbox.close()
+        _workplace.sandbox = Sandbox(TASK, settings, limits=limits)
+        _workplace.key = (settings, limits)
+    return _workplace.sandbox
+
+
+def frame(media: str, url: str, charset: str, payload: bytes) -> bytes:
+    """One record as the sandbox takes it: length of the header, JSON header, payload."""
+    header = orjson.dumps({"media": media, "url": url, "charset": charset})
+    return len(header).to_bytes(4, "little") + header + payload
+
+
+def read_documents(
+    source: Source, spans: Sequence[Span], annotate: Annotate, sandbox: Sandbox, seed: int, result: SplitResult
+) -> Iterator[pa.RecordBatch]:
+    """Batches with the columns of DOCUMENTS and, from the sandbox, `language` and `language_score`."""
+    account = SpanAccount()
+    fields = {"text": source.fields.text, "id": source.fields.id, "url": source.fields.url, "date": source.fields.date}
+    records = read_split(
+        spans,
+        format=source.format,
+        fields=fields,
+        max_record_bytes=annotate.max_record_bytes,
+        max_ratio=annotate.max_ratio,
+        account=account,
+    )
+    pending: list[pa.RecordBatch] = []
+    for group in _groups(result.timings.each("read", records), source, spans, result):
+        batch = _to_text(group, source, spans, sandbox, result)
+        batch = _pass_gate(batch, annotate, seed, result)
+        pending.append(batch)
+        if _is_full(pending):
+            yield _joined(pending)
+            pending = []
+    if pending:
+        yield _joined(pending)
+    result.count.add("input bytes", IN, account.spanned)
+    result.count.add("input bytes", OUT, account.covered)
+
+
+def identify_again(batch: pa.RecordBatch, sandbox: Sandbox, timings: Timings) -> pa.RecordBatch:
+    """text, language and language_score of texts that are stored already."""
+    languages: list[pa.RecordBatch] = []
+    for start in range(0, batch.num_rows, _GROUP_RECORDS):
+        texts = batch["text"].slice(start, _GROUP_RECORDS).to_pylist()
+        with timings.stage("sandbox"):
+            answers = sandbox.run([frame("text", "", "", text.encode()) for text in texts])
+        for _, answer in answers:
+            if isinstance(answer, Failure):
+                raise RuntimeError(f"the language model failed on a stored text: {answer.reason}")
+            with pa.ipc.open_stream(answer) as reader:
+                languages.append(reader.read_next_batch().select(["language", "language_score"]))
+    found = pa.concat_batches(languages)
+    return pa.RecordBatch.from_arrays([batch["text"], *found.columns], names=["text", *found.schema.names])
+
+
+def _is_full(batches: list[pa.RecordBatch]) -> bool:
+    return (
+        sum(batch.num_rows for batch in batches) >= _BATCH_DOCUMENTS
+        or sum(batch.nbytes for batch in batches) >= _BATCH_BYTES
+    )
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.concat_batches(batches)
+
+
+def _groups(
+    records: Iterator[Record | Skipped], source: Source, spans: Sequence[Span], result: SplitResult
+) -> Iterator[list[Record]]:
+    """Groups of records for the sandbox; what is no record is counted on the way."""
+    group: list[Record] = []
+    size = 0
+    for record in records:
+        result.count.add("read", IN, bytes=record.length)
+        if isinstance(record, Skipped):
+            result.count.add("read", record.reason, bytes=record.length)
+            if record.quarantine:
+                result.quarantine.append(_set_aside(record, source, spans, "read", record.reason, "", "record", record.raw))
+            continue
+        result.count.add("read", OUT, bytes=record.length)
+        group.append(record)
+        size += len(record.payload)
+        if len(group) >= _GROUP_RECORDS or size >= _GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _to_text(
+    group: list[Record], source: Source, spans: Sequence[Span], sandbox: Sandbox, result: SplitResult
+) -> pa.RecordBatch:
+    """The documents of a group, in order; records that did not become text are counted and set aside."""
+    frames = [frame(record.media, record.url, record.charset, record.payload) for record in group]
+    with result.timings.stage("sandbox"):
+        answers = sandbox.run(frames)
+    set_aside = partial(_set_aside, source=source, spans=spans, stage="text")
+    result.count.add("text", IN, len(frames))
+    kept: list[Record] = []
+    columns: list[pa.RecordBatch] = []
+    for where, answer in answers:
+        if isinstance(answer, Failure):
+            assert isinstance(where, int)
+            record = group[where]
+            result.count.add("text", answer.reason)
+            result.quarantine.append(
+                set_aside(record, reason=answer.reason, detail="", media=record.media, raw=record.payload)
+            )
+            continue
+        assert not isinstance(where, int)
+        with pa.ipc.open_stream(answer) as reader:
+            batch = reader.read_next_batch()
+        for stage, nanoseconds in (batch.schema.metadata or {}).items():
+            result.timings.add(stage.decode(), int(nanoseconds))
+            result.timings.add("sandbox", -int(nanoseconds))  # what is left is the cost of the trip
+        fine = []
+        for row, (reason, detail) in enumerate(
+            zip(batch["reason"].to_pylist(), batch["detail"].to_pylist(), strict=True)
+        ):
+            record = group[where[row]]
+            if not reason:
+                fine.append(row)
+                kept.append(record)
+                continue
+            result.count.add("text", reason)
+            if reason not in _EXPECTED:
+                result.quarantine.append(
+                    set_aside(record, reason=reason, detail=detail, media=record.media, raw=record.payload)
+                )
+        columns.append(batch.select(_TEXT_COLUMNS).take(pa.array(fine, pa.int64())))
+    result.count.add("text", OUT, len(kept))
+    with result.timings.stage("digests"):
+        return _assemble(kept, columns, source, spans)
+
+
+# Reasons that tell what a record is, not that it is damaged: they are counted, and not kept for replay.
+_EXPECTED = frozenset({"http_status", "not_html", "empty_text"})
+
+
+def _assemble(
+    records: list[Record], columns: list[pa.RecordBatch], source: Source, spans: Sequence[Span]
+) -> pa.RecordBatch:
+    """DOCUMENTS (and language) columns of records whose texts stand in `columns`, in order."""
+    if not records:
+        return _EMPTY
+    texts = pa.concat_batches(columns)
+    paths = pa.array([spans[record.span].path for record in records], pa.string())
+    offsets = pa.array([record.offset for record in records], pa.uint64())
+    indexes = pa.array([record.index for record in records], pa.uint32())
+    source_ids = pa.array([record.source_id for record in records], pa.string())
+    urls = pa.array([record.url for record in records], pa.string())
+    arrays = {
+        "id": document_ids(source.name, paths, offsets=offsets, indexes=indexes, source_ids=source_ids),
+        "source": pa.array([source.name] * len(records), pa.string()),
+        "path": paths,
+        "offset": offsets,
+        "length": pa.array([record.length for record in records], pa.uint64()),
+        "index": indexes,
+        "url": urls,
+        "date": pa.array([record.date for record in records], pa.string()),
+        **{name: texts[name] for name in _TEXT_COLUMNS},
+        "text_digest": text_digests(texts["text"]),
+        "url_digest": url_digests(urls),
+    }
+    return pa.RecordBatch.from_arrays([arrays[field.name] for field in _EMPTY.schema], schema=_EMPTY.schema)
+
+
+_EMPTY = pa.RecordBatch.from_pylist(
+    [],
+    schema=pa.schema(
+        [
+            *schema.arrow_schema(schema.DOCUMENTS),
+            pa.field("language", pa.string()),
+            pa.field("language_score", pa.uint16()),
+        ]
+    ),
+)
+
+
+def _pass_gate(batch: pa.RecordBatch, annotate: Annotate, seed: int, result: SplitResult) -> pa.RecordBatch:
+    """The documents that pass the recipe's gate; of the others a keyed sample is kept in quarantine."""
+    gate = annotate.gate
+    rows = batch.num_rows
+    result.count.add("gate", IN, rows)
+    lengths = pa.compute.utf8_length(batch["text"]).to_numpy()
+    short = lengths < gate.min_characters
+    languages = np.asarray(batch["language"].to_pylist(), object)
+    foreign = ~np.isin(languages, gate.languages) if gate.languages else np.zeros(rows, bool)
+    for reason, stopped in (("gate_short", short), ("gate_language", foreign & ~short)):
+        if stopped.any():
+            result.count.add("gate", reason, int(stopped.sum()))
+            gone = batch.filter(pa.array(stopped))
+            draw = keyed_u64(gone["id"], seed=seed, tag="gate sample") % np.uint64(_MILLIONTHS)
+            sampled = gone.filter(pa.array(draw < np.uint64(round(gate.sample * _MILLIONTHS))))
+            result.quarantine += [_gated(document, reason) for document in sampled.to_pylist()]
+    passed = batch.filter(pa.array(~(short | foreign)))
+    result.count.add("gate", OUT, passed.num_rows)
+    return passed
+
+
+def _gated(document: dict[str, Any], reason: str) -> dict[str, Any]:
+    place = {name: document[name] for name in ("source", "path", "offset", "length", "index", "url")}
+    raw = document["text"].encode()
+    return {**place, "stage": "gate", "reason": reason, "detail": "", "media": "text", "raw": raw}
+
+
+def _set_aside(
+    record: Record | Skipped,
+    source: Source,
+    spans: Sequence[Span],
+    stage: str,
+    reason: str,
+    detail: str,
+    media: str,
+    raw: bytes,
+) -> dict[str, Any]:
+    """A row of QUARANTINE."""
+    return {
+        "source": source.name,
+        "path": spans[record.span].path,
+        "offset": record.offset,
+        "length": record.length,
+        "index": record.index,
+        "url": record.url,
+        "stage": stage,
+        "reason": reason,
+        "detail": detail,
+        "media": media,
+        "raw": raw,
+    }

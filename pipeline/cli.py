@@ -1,0 +1,104 @@
+"""The command line: `sluice run | why | simulate | export | doctor`.
+
+Imports are made inside the commands, so that a wrong recipe is refused before Beam or Numba are loaded.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.config import RecipeError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses a command line, runs it, returns the exit code; expected errors become one red line."""
+    options = build_parser().parse_args(arguments)
+    # Worker processes are started by module name; a folder with its own model.py must not get in their way.
+    os.environ["PYTHONSAFEPATH"] = "1"
+    logging.basicConfig(level=logging.ERROR)  # what libraries warn of, a user cannot act on
+    console = Console(stderr=options.command in ("why", "export", "simulate"))
+    try:
+        return COMMANDS[options.command](options, console)
+    except (RecipeError, FileNotFoundError, PermissionError, LookupError) as error:
+        console.print(f"[red]{escape(str(error))}", highlight=False)
+        return 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(prog="sluice", description="Raw pages in, packed token shards out.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run a recipe into a folder; run again to resume")
+    run.add_argument("recipe", help="a packaged recipe by name, or a TOML file")
+    run.add_argument("--output", required=True, help="folder, or gs://, s3://, hdfs:// URL")
+    run.add_argument("--set", action="append", default=[], metavar="A.B=C", help="change one key of the recipe")
+    run.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
+    run.add_argument("--runner", default="direct", help="direct, portable, flink, spark, dataflow or prism")
+    run.add_argument("--phase", help="only this phase: annotate, deduplicate, decide, pack or report")
+    run.add_argument("--accept-missing", action="store_true", help="go on without splits that cannot be read")
+    run.add_argument("--beam", action="append", default=[], metavar="FLAG", help="pass a flag to Beam, e.g. --beam=--region=…")
+    why = commands.add_parser("why", help="the way of one document, or of one training row")
+    why.add_argument("output")
+    what = why.add_mutually_exclusive_group(required=True)
+    what.add_argument("--doc", metavar="ID", help="document id, 32 hex digits")
+    what.add_argument("--url", help="every document of this URL")
+    what.add_argument("--row", metavar="SHARD:ROW", help="for example train-00000:17")
+    why.add_argument("--json", action="store_true", help="JSON for programs")
+    simulate = commands.add_parser("simulate", help="what other thresholds, policies or repeats would keep")
+    simulate.add_argument("output")
+    simulate.add_argument("--set", action="append", default=[], metavar="A.B=C", help="change one key of the recipe")
+    simulate.add_argument("--json", action="store_true", help="JSON for programs")
+    export = commands.add_parser("export", help="the kept, edited text with its metadata")
+    export.add_argument("output")
+    export.add_argument("--to", help="folder to write to (default: OUTPUT/export)")
+    export.add_argument("--format", choices=("parquet", "jsonl"), default="parquet")
+    doctor = commands.add_parser("doctor", help="what is installed and found, and what is missing")
+    doctor.add_argument("--warm", action="store_true", help="compile all kernels now")
+    return parser
+
+
+def _run(options: argparse.Namespace, console: Console) -> int:
+    from pipeline.recipe_file import load_recipe
+    from pipeline.run import RunOptions, check_options, run
+
+    recipe = load_recipe(options.recipe, options.set)
+    run_options = RunOptions(
+        options.output, options.workers, options.runner, options.phase, options.accept_missing, tuple(options.beam)
+    )
+    check_options(run_options)
+    return run(recipe, run_options, console)
+
+
+def _why(options: argparse.Namespace, console: Console) -> int:
+    from pipeline.report.why import print_why
+
+    return print_why(options.output, doc=options.doc, url=options.url, row=options.row, as_json=options.json)
+
+
+def _simulate(options: argparse.Namespace, console: Console) -> int:
+    from pipeline.report.simulate import print_simulation
+
+    return print_simulation(options.output, options.set, as_json=options.json)
+
+
+def _export(options: argparse.Namespace, console: Console) -> int:
+    from pipeline.report.export import export_run
+
+    return export_run(options.output, options.to or f"{options.output}/export", options.format, console)
+
+
+def _doctor(options: argparse.Namespace, console: Console) -> int:
+    from pipeline.doctor import examine
+
+    return examine(console, warm=options.warm)
+
+
+COMMANDS = {"run": _run, "why": _why, "simulate": _simulate, "export": _export, "doctor": _doctor}
+
+if __name__ == "__main__":
+    sys.exit(main())

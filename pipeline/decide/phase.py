@@ -1,0 +1,211 @@
+"""The Decide phase: the one place where documents are dropped, by rules and survivors from stored columns.
+
+Members of clusters meet in one packed shuffle by cluster; what they learn goes back to their part in a second one.
+Documents that are alone never leave their part.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import schema
+from pipeline.decide import survivors
+from pipeline.decide.thresholds import RULE_NAMES, RULES, failing_rules
+from pipeline.kernels.keyed import mix
+from pipeline.ledger import IN, OUT, Count
+from pipeline.parts import PartWriter, read_batches
+from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_rows
+from pipeline.timings import Timings
+
+_VERSION = 1
+_BLOCK_ROWS = 50_000  # MEMBER rows per block: about 5 MB
+DUPLICATE = "duplicate"
+
+_DOCUMENT_COLUMNS = ["id", "source", "url", "date", "text_digest"]
+_MEASURE_COLUMNS = sorted(
+    {rule.measure for rule in RULES} | {rule.per for rule in RULES if isinstance(rule.per, str)} | {"language"}
+)
+
+
+# --- decisions: rules, then one survivor per cluster --------------------------------------------------------------
+
+
+def _upstream(job: Job) -> list[str]:
+    steps = ("documents", "measures", "clusters")
+    return [row.content for step in steps for row in need_rows(job, step, range(job.parts))]
+
+
+def _decisions_left(job: Job) -> dict[int, str]:
+    """Fingerprint by part, of the parts that have to be decided: all, where a survivor may have changed."""
+    sources = [(source.name, source.kind, source.priority) for source in job.recipe.sources]
+    made_of = fingerprint(_VERSION, job.recipe.seed, job.recipe.decide, sources, _upstream(job))
+    rows = read_rows(job, "decisions", range(job.parts))
+    left = any(not is_done(job, row, made_of) for row in rows)
+    return dict.fromkeys(range(job.parts), made_of) if left else {}
+
+
+def _plan_decisions(job: Job) -> Iterator[tuple[int, bytes]]:
+    yield from ((part, b"") for part in _decisions_left(job))
+
+
+def _keys_of_decisions(job: Job) -> Iterator[tuple[int, bytes]]:
+    yield from ((part, made_of.encode()) for part, made_of in _decisions_left(job).items())
+
+
+def joined_batches(
+    job: Job, part: int, columns: list[str]
+) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch, pa.RecordBatch]]:
+    """(documents, measures, clusters) batches of a part, row-aligned, as long as the documents' row groups."""
+    storage = job.storage()
+    rows = [need_rows(job, step, [part])[0].file(step) for step in ("documents", "measures", "clusters")]
+    clusters = pa.Table.from_batches(
+        list(read_batches(storage, rows[2])), schema.arrow_schema(schema.CLUSTERS)
+    ).combine_chunks()
+    start = 0
+    for documents, measures in zip(
+        read_batches(storage, rows[0], columns=columns),
+        read_batches(storage, rows[1], columns=_MEASURE_COLUMNS),
+        strict=True,
+    ):
+        yield documents, measures, clusters.slice(start, documents.num_rows).to_batches()[0]
+        start += documents.num_rows
+
+
+def evaluate_rules(job: Job, documents: pa.RecordBatch, measures: pa.RecordBatch) -> np.ndarray:
+    """bool [rows, len(RULE_NAMES)] of failing rules for documents of one part (one source)."""
+    if not documents.num_rows:
+        return np.zeros((0, len(RULE_NAMES)), bool)
+    name = documents["source"][0].as_py()
+    kind = next(source.kind for source in job.recipe.sources if source.name == name)
+    return failing_rules(measures, kind, job.recipe.decide.thresholds)
+
+
+def find_members(job: Job, part: int) -> Iterator[np.ndarray]:
+    """MEMBER rows of a part's documents that are in clusters of two or more, batch by batch."""
+    priorities = {source.name: source.priority for source in job.recipe.sources}
+    start = schema.locator(part, 0)
+    for documents, measures, clusters in joined_batches(job, part, _DOCUMENT_COLUMNS):
+        shared = clusters["cluster_size"].to_numpy() > 1
+        members = np.zeros(documents.num_rows, survivors.MEMBER)
+        members["cluster"] = clusters["cluster"].to_numpy()
+        members["locator"] = np.arange(start, start + documents.num_rows, dtype=np.uint64)
+        members["passes"] = ~evaluate_rules(job, documents, measures).any(axis=1)
+        rank = np.asarray([priorities[name] for name in documents["source"].to_pylist()], np.int64)
+        wide = pa.RecordBatch.from_arrays(
+            [documents["date"], documents["url"], measures["characters"], measures["language_score"]],
+            names=["date", "url", "characters", "language_score"],
+        )
+        members["keys"] = survivors.survivor_keys(wide, job.recipe.decide.survivor, rank)
+        members["digest"], members["id"] = _big_endian(documents["text_digest"]), _big_endian(documents["id"])
+        start += documents.num_rows
+        yield members[shared]
+
+
+def _scatter_members(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Members of clusters of two or more, to their cluster's partition."""
+    for members in find_members(job, part):
+        yield from _by_partition(members, job.partitions)
+
+
+def _by_partition(members: np.ndarray, partitions: int) -> Iterator[tuple[int, bytes]]:
+    partition = mix(members["cluster"]) % np.uint64(partitions)
+    for number in np.unique(partition):
+        rows = members[partition == number]
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            yield int(number), rows[start : start + _BLOCK_ROWS].tobytes()
+
+
+def judge_members(job: Job, members: np.ndarray) -> np.ndarray:
+    """VERDICT rows, one per MEMBER row of whole clusters: who survives, and whether the cluster is held out."""
+    verdicts = np.zeros(len(members), survivors.VERDICT)
+    verdicts["row"] = members["locator"] & np.uint64(0xFFFFFFFF)
+    verdicts["survivor"], verdicts["cluster_id"] = survivors.choose_survivors(members)
+    decide = job.recipe.decide
+    verdicts["validation"] = survivors.is_validation(verdicts["cluster_id"], decide.validation_share, job.recipe.seed)
+    return verdicts
+
+
+def _scatter_verdicts(job: Job, key: int, payload: bytes, blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Chooses the survivors of whole clusters and tells every member's part."""
+    members = np.frombuffer(b"".join(blocks), survivors.MEMBER)
+    verdicts = judge_members(job, members)
+    parts = members["locator"] >> np.uint64(32)
+    for part in np.unique(parts):
+        rows = verdicts[parts == part]
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            yield int(part), rows[start : start + _BLOCK_ROWS].tobytes()
+
+
+def _finish_decisions(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> None:
+    timings, storage, count = Timings(), job.storage(), Count()
+    verdicts = np.frombuffer(b"".join(blocks), survivors.VERDICT)
+    decisions = schema.arrow_schema(schema.DECISIONS)
+    start = 0
+    with storage.scratch() as scratch:
+        writer = PartWriter(scratch, "decisions", part, decisions)
+        for documents, measures, clusters in joined_batches(job, part, ["id", "source"]):
+            with timings.stage("rules"):
+                failing = evaluate_rules(job, documents, measures)
+            with timings.stage("survivors"):
+                here = verdicts[(verdicts["row"] >= start) & (verdicts["row"] < start + documents.num_rows)]
+                batch = decide_batch(job, start + schema.locator(part, 0), documents, clusters, failing, here)
+            count.add("decide", IN, documents.num_rows)
+            count.add("decide", OUT, int(np.count_nonzero(batch["kept"].to_numpy(zero_copy_only=False))))
+            for reason in batch["reason"].drop_null().value_counts().to_pylist():
+                if reason["values"]:
+                    count.add("decide", reason["values"], reason["counts"])
+            writer.write(batch)
+            start += documents.num_rows
+        commit(job, "decisions", part, made_of=payload.decode(), files=[writer.finish()], count=count)
+    timings.save(storage, "decisions", part)
+
+
+def decide_batch(
+    job: Job,
+    first: int,
+    documents: pa.RecordBatch,
+    clusters: pa.RecordBatch,
+    failing: np.ndarray,
+    verdicts: np.ndarray,
+) -> pa.RecordBatch:
+    """DECISIONS of one batch whose first document has the locator `first`; `verdicts` are those of its members."""
+    rows = documents.num_rows
+    locators = np.arange(first, first + rows, dtype=np.uint64)
+    passes = ~failing.any(axis=1)
+    survivor = np.where(passes, locators, survivors.NONE)
+    cluster_id = _big_endian(documents["id"]).astype(">u8").view("S16").ravel().copy()
+    validation = survivors.is_validation(cluster_id, job.recipe.decide.validation_share, job.recipe.seed)
+    at = (verdicts["row"] - np.uint32(first & 0xFFFFFFFF)).astype(np.int64)
+    shared = clusters["cluster_size"].to_numpy() > 1
+    if len(at) != np.count_nonzero(shared) or not shared[at].all():
+        raise RuntimeError(f"{np.count_nonzero(shared)} documents are in clusters, but {len(at)} came back from them")
+    survivor[at], cluster_id[at], validation[at] = verdicts["survivor"], verdicts["cluster_id"], verdicts["validation"]
+    kept = passes & (survivor == locators)
+    first_rule = failing.argmax(axis=1)
+    names = np.asarray([*RULE_NAMES, DUPLICATE, ""], object)
+    reason = names[np.where(kept, len(RULE_NAMES) + 1, np.where(passes, len(RULE_NAMES), first_rule))]
+    where, which = np.nonzero(failing)
+    offsets = np.searchsorted(where, np.arange(rows + 1)).astype(np.int32)
+    failing_names = pa.DictionaryArray.from_arrays(which.astype(np.int32), pa.array(RULE_NAMES)).cast(pa.string())
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(kept),
+            pa.array(reason.tolist(), pa.string()),
+            pa.ListArray.from_arrays(pa.array(offsets), failing_names),
+            pa.Array.from_buffers(pa.binary(16), rows, [None, pa.py_buffer(cluster_id.tobytes())]),
+            pa.array(survivor, mask=survivor == survivors.NONE),
+            pa.array(validation),
+        ],
+        schema=schema.arrow_schema(schema.DECISIONS),
+    )
+
+
+def _big_endian(digests: pa.Array) -> np.ndarray:
+    """uint64 [n, 2] of 16-byte values whose numeric order is their byte order."""
+    return np.frombuffer(b"".join(digests.to_pylist()), ">u8").reshape(-1, 2)
+
+
+DECISIONS = Step(
+    "decisions", _plan_decisions, _finish_decisions, (_scatter_members, _scatter_verdicts), _keys_of_decisions
+)

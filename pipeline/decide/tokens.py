@@ -1,0 +1,121 @@
+"""The end of Decide: tokens of what is kept, counted by source, and the mixture frozen from them.
+
+Each kept document is encoded once, here; Pack deals out copies of these tokens.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from functools import lru_cache
+from importlib.metadata import version
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import schema
+from pipeline.decide.edits import apply_edits
+from pipeline.decide.mixture import MICRO, repeats_to_micro
+from pipeline.ledger import IN, OUT, Count
+from pipeline.pack.encode import Encoder, load_encoder
+from pipeline.pack.exchange import plan_dealing
+from pipeline.pack.shards import number_of_shards
+from pipeline.pack.vocabulary import find_vocabulary
+from pipeline.parts import PartWriter, read_batches
+from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_row, read_rows
+from pipeline.timings import Timings
+
+_VERSION = 1
+SPLITS = ("train", "validation")
+
+
+@lru_cache(maxsize=1)
+def _encoder(name: str, sha256: str) -> Encoder:
+    return load_encoder(find_vocabulary(name), sha256=sha256)
+
+
+def _plan_encoded(job: Job) -> Iterator[tuple[int, bytes]]:
+    parts = range(job.parts)
+    steps = [need_rows(job, step, parts) for step in ("documents", "measures", "decisions")]
+    for part, *upstream, done in zip(parts, *steps, read_rows(job, "work/encoded", parts), strict=True):
+        vocabulary = job.hashes[job.recipe.pack.vocabulary]
+        made_of = fingerprint(_VERSION, vocabulary, version("tiktoken"), [row.content for row in upstream])
+        if not is_done(job, done, made_of):
+            yield part, made_of.encode()
+
+
+def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> None:
+    timings, storage, count = Timings(), job.storage(), Count()
+    encoder = _encoder(job.recipe.pack.vocabulary, job.hashes[job.recipe.pack.vocabulary])
+    files = [need_rows(job, step, [part])[0].file(step) for step in ("documents", "measures", "decisions")]
+    columns = (["id", "source", "text"], ["language", "edits"], ["kept", "validation"])
+    kept_tokens: Counter[tuple[str, str, bool]] = Counter()
+    kept_documents: Counter[tuple[str, str, bool]] = Counter()
+    first = 0
+    with storage.scratch() as scratch:
+        writer = PartWriter(scratch, "work/encoded", part, schema.ENCODED)
+        batches = (read_batches(storage, file, columns=names) for file, names in zip(files, columns, strict=True))
+        for documents, measures, decisions in timings.each("read", zip(*batches, strict=True)):
+            kept = decisions["kept"]
+            rows = np.flatnonzero(kept.to_numpy(zero_copy_only=False)).astype(np.uint32)
+            with timings.stage("edits"):
+                text = apply_edits(documents["text"].filter(kept), measures["edits"].filter(kept))
+            with timings.stage("encode"):
+                tokens = encoder.encode_batch(text)
+            lengths = np.diff(tokens.offsets.to_numpy())
+            validation = decisions["validation"].filter(kept)
+            keys = zip(
+                documents["source"].filter(kept).to_pylist(),
+                measures["language"].filter(kept).to_pylist(),
+                validation.to_pylist(),
+                strict=True,
+            )
+            for key, length in zip(keys, lengths.tolist(), strict=True):
+                kept_tokens[key] += length
+                kept_documents[key] += 1
+            count.add("encode", IN, int(kept.true_count))
+            count.add("encode", OUT, len(tokens), tokens=int(lengths.sum()))
+            arrays = [pa.array(rows + np.uint32(first)), documents["id"].filter(kept), validation, tokens]
+            with timings.stage("write"):
+                writer.write(pa.RecordBatch.from_arrays(arrays, schema=schema.ENCODED))
+            first += documents.num_rows
+        notes = {"kept": [[*key, kept_documents[key], kept_tokens[key]] for key in sorted(kept_tokens)]}
+        commit(job, "work/encoded", part, made_of=payload.decode(), files=[writer.finish()], count=count, notes=notes)
+    timings.save(storage, "work/encoded", part)
+
+
+def _plan_mixture(job: Job) -> Iterator[tuple[int, bytes]]:
+    repeats = [(source.name, source.repeats) for source in job.recipe.sources]
+    shape = (job.recipe.pack.row_tokens, job.recipe.pack.shard_rows)
+    encoded = [row.notes for row in need_rows(job, "work/encoded", range(job.parts))]
+    made_of = fingerprint(_VERSION, repeats, shape, encoded)
+    if not is_done(job, read_row(job, "work/mixture", 0), made_of):
+        yield 0, made_of.encode()
+
+
+def _finish_mixture(job: Job, number: int, payload: bytes, blocks: Iterable[bytes]) -> None:
+    timings, count = Timings(), Count()
+    kept: Counter[tuple[str, str, str]] = Counter()
+    for row in need_rows(job, "work/encoded", range(job.parts)):
+        for source, _, validation, documents, tokens in row.notes["kept"]:
+            split = "validation" if validation else "train"
+            kept[source, split, "documents"] += documents
+            kept[source, split, "tokens"] += tokens
+    sources, row_tokens = [], Counter[str]()
+    for source in job.recipe.sources:
+        micro = repeats_to_micro(source.repeats)
+        facts = {f"{split}_{what}": kept[source.name, split, what] for split in SPLITS for what in ("documents", "tokens")}
+        sources.append({"name": source.name, "repeats_micro": micro, **facts})
+        train = (facts["train_tokens"] + facts["train_documents"]) * micro // MICRO  # one <|endoftext|> each
+        row_tokens["train"] += train
+        row_tokens["validation"] += facts["validation_tokens"] + facts["validation_documents"]
+    dealings = {}
+    for split in SPLITS:
+        shards = number_of_shards(row_tokens[split], job.recipe.pack.row_tokens, job.recipe.pack.shard_rows)
+        dealings[split] = asdict(plan_dealing(job.parts, shards))
+    notes = {"sources": sources, "dealings": dealings}
+    commit(job, "work/mixture", 0, made_of=payload.decode(), files=[], count=count, notes=notes)
+    timings.save(job.storage(), "work/mixture", 0)
+
+
+ENCODED = Step("work/encoded", _plan_encoded, _finish_encoded)
+MIXTURE = Step("work/mixture", _plan_mixture, _finish_mixture)

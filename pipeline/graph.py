@@ -1,0 +1,143 @@
+"""The five phases in order: read this first.
+
+Annotate finds text and measures, Deduplicate finds clusters, Decide makes every choice from stored columns, Pack writes
+token rows, Report balances the ledger and writes the manifest. Any contiguous set of phases becomes one Beam pipeline;
+inside it, a step starts when the step before it has committed everything. An element is a description of work or a
+block of packed numbers, always (int, bytes): document text never crosses an edge.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+
+from pipeline.annotate import phase as annotate
+from pipeline.decide import phase as decide
+from pipeline.decide import tokens
+from pipeline.dedup import phase as dedup
+from pipeline.pack import phase as pack
+from pipeline.phase import Job, Step
+from pipeline.report import phase as report
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A named group of steps; `sluice run` submits one job per phase."""
+
+    name: str
+    steps: tuple[Step, ...]
+
+
+PHASES = (
+    Phase("annotate", (annotate.DOCUMENTS,)),
+    Phase("deduplicate", (dedup.CANDIDATES, dedup.COMPONENTS, dedup.CLUSTERS)),
+    Phase("decide", (decide.DECISIONS, tokens.ENCODED, tokens.MIXTURE)),
+    Phase("pack", (pack.EXCHANGE, pack.SHARDS)),
+    Phase("report", (report.REPORT,)),
+)
+STEPS = {step.name: step for phase in PHASES for step in phase.steps}
+
+Element = tuple[int, bytes]
+Group = tuple[int, Iterable[bytes]]
+# First byte of a value: what a plan gave for a key, or a block of packed rows for it.
+_PAYLOAD, _ROWS = b"p", b"r"
+
+
+def build(pipeline: beam.Pipeline, job: Job, phases: Sequence[Phase]) -> None:
+    """Adds all steps of contiguous phases to a Beam pipeline, one after the other."""
+    ready = pipeline | "start" >> beam.Create([(0, b"")], reshuffle=False).with_output_types(Element)
+    for phase in phases:
+        for step in phase.steps:
+            ready = _add_step(ready, job, step)
+
+
+def _add_step(ready: beam.PCollection, job: Job, step: Step) -> beam.PCollection:
+    """Plan → (shuffle) → finish; returns one element that comes when every key has been committed."""
+    name = step.name
+    work = ready | f"{name}: plan" >> beam.ParDo(PlanStep(job, name)).with_output_types(Element)
+    for number in range(len(step.scatters)):
+        grouped = work | f"{name}: group {number}" >> beam.GroupByKey()
+        work = grouped | f"{name}: scatter {number}" >> beam.ParDo(ScatterStep(job, name, number)).with_output_types(Element)
+    if step.keys is not None:
+        keys = ready | f"{name}: keys" >> beam.ParDo(KeysStep(job, name)).with_output_types(Element)
+        work = (work, keys) | f"{name}: join" >> beam.Flatten()
+    grouped = work | f"{name}: hand out" >> beam.GroupByKey()
+    finished = grouped | f"{name}: finish" >> beam.ParDo(FinishStep(job, name)).with_output_types(Element)
+    # The barrier: `ready` takes part so that a step without any work left still lets the next one start.
+    ended = (finished, ready) | f"{name}: ended" >> beam.Flatten()
+    waited = ended | f"{name}: barrier" >> beam.GroupByKey()
+    return waited | f"{name}: ready" >> beam.ParDo(Ready()).with_output_types(Element)
+
+
+class PlanStep(beam.DoFn):
+    """What is left to do of a step, decided when the step starts."""
+
+    def __init__(self, job: Job, step: str) -> None:
+        self._job, self._step = job, step
+
+    def process(self, element: Element) -> Iterator[Element]:
+        step = STEPS[self._step]
+        work = list(step.plan(self._job))
+        if step.keys is None:
+            announce(self._job, self._step, len(work))
+        for key, payload in work:
+            yield key, _PAYLOAD + payload
+
+
+class KeysStep(PlanStep):
+    """Every key that a shuffled step must finish."""
+
+    def process(self, element: Element) -> Iterator[Element]:
+        keys = STEPS[self._step].keys
+        work = list(keys(self._job)) if keys else []
+        announce(self._job, self._step, len(work))
+        for key, payload in work:
+            yield key, _PAYLOAD + payload
+
+
+class ScatterStep(beam.DoFn):
+    """One keyed function of a step; its rows go on as blocks."""
+
+    def __init__(self, job: Job, step: str, number: int) -> None:
+        self._job, self._step, self._number = job, step, number
+
+    def process(self, element: Group) -> Iterator[Element]:
+        payload, blocks = _open_group(element[1])
+        scatter = STEPS[self._step].scatters[self._number]
+        for key, block in scatter(self._job, element[0], payload, blocks):
+            yield key, _ROWS + block
+
+
+class FinishStep(beam.DoFn):
+    """The end of a step for one key: commits a part."""
+
+    def __init__(self, job: Job, step: str) -> None:
+        self._job, self._step = job, step
+
+    def process(self, element: Group) -> Iterator[Element]:
+        payload, blocks = _open_group(element[1])
+        STEPS[self._step].finish(self._job, element[0], payload, blocks)
+        yield 0, b""
+
+
+class Ready(beam.DoFn):
+    """One element after a barrier."""
+
+    def process(self, element: Group) -> Iterator[Element]:
+        yield 0, b""
+
+
+def announce(job: Job, step: str, left: int) -> None:
+    """Tells whoever watches how many commit rows a step will put."""
+    job.storage().put_bytes(f"work/progress/{step}", str(left).encode())
+
+
+def _open_group(values: Iterable[bytes]) -> tuple[bytes, list[bytes]]:
+    """Parts the payload of a key from its blocks; a bundle that ran twice gives its payload twice, and equal."""
+    payload, blocks = b"", []
+    for value in values:
+        if value[:1] == _PAYLOAD:
+            payload = value[1:]
+        else:
+            blocks.append(value[1:])
+    return payload, blocks

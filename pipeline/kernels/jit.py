@@ -1,0 +1,91 @@
+"""The one place where Numba is configured: what a kernel is, for which processor, and where its machine code is kept.
+
+A kernel releases the GIL, keeps IEEE arithmetic, and is compiled once per machine: the first call in a fresh
+folder compiles (seconds), later processes load the machine code (milliseconds). Kernels compile at their first
+call, not at import, so importing a stage costs nothing; every caller passes the same array types (see `buffers`),
+so each kernel has one compiled form.
+
+A kernel cannot allocate: its caller passes results and scratch memory in, sized from the batch. In return Numba's
+reference counts go (`_nrt=False`), which would be taken around every small function that is handed an array: the
+word scanner runs ten times as fast without them. A kernel that allocates does not compile (Numba then says
+"Only accept returning of array passed into the function" or "NRT required").
+
+Numba's cache is pickle: whoever can write the folder can run code as us. So it is private (0700), and a folder that
+belongs to another user, or that others may write to, is refused. Numba looks only at a function's own file for
+changes; the folder's name therefore carries a digest of every source file that defines a kernel, and a kernel that
+inlines a changed one from another file is compiled again. Old folders may be deleted at any time.
+
+The processor is pinned: every x86 host with AVX2 runs the same code, never "whatever this host has". Results do
+not depend on it (kernels compute in integers), the cache and the speed do. `TARGET` goes into the manifest.
+NUMBA_BOUNDSCHECK=1 compiles checked kernels into a folder of their own.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from llvmlite import binding
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+# The x86-64 psABI's level 3 (Haswell, 2013, and every server since), in LLVM's names.
+_LEVEL_3_FEATURES = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
+
+
+def pinned_target() -> str:
+    """LLVM name of the processor that kernels are compiled for: "x86-64-v3" where the host runs it, else "generic"."""
+    if not binding.get_process_triple().startswith("x86_64"):
+        return "generic"
+    features = binding.get_host_cpu_features()
+    return "x86-64-v3" if all(features.get(name, False) for name in _LEVEL_3_FEATURES) else "generic"
+
+
+def source_digest() -> str:
+    """Twelve hex digits over the package's source files that define kernels, in the order of their paths."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted(package.rglob("*.py")):
+        source = path.read_bytes()
+        if b"pipeline.kernels.jit import" in source or path.parent == Path(__file__).resolve().parent:
+            digest.update(hashlib.blake2b(source).digest())
+    return digest.hexdigest()
+
+
+def private_folder(folder: Path) -> Path:
+    """Create `folder` with mode 0700, or check that it is ours alone to write; PermissionError if it is not."""
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(exist_ok=True, mode=0o700)
+    for place in (folder.parent, folder):
+        status = place.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise PermissionError(
+                f"kernel cache {place}: must be a folder of this user that nobody else may write to "
+                f"(it has owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):04o}); "
+                "set SLUICE_CACHE to another folder, or take the write permission of group and others away"
+            )
+    return folder
+
+
+def cache_folder() -> Path:
+    """Where machine code is kept: under $SLUICE_CACHE, else ~/.cache/sluice."""
+    root = Path(os.environ.get("SLUICE_CACHE") or Path.home() / ".cache" / "sluice")
+    checked = "-checked" if os.environ.get("NUMBA_BOUNDSCHECK", "0") not in ("", "0") else ""
+    return private_folder(root / f"numba-{numba.__version__}-{source_digest()}{checked}")
+
+
+TARGET = pinned_target()
+
+# Through the environment, because Numba reads it again whenever it finds it changed, and would forget attributes.
+os.environ["NUMBA_CPU_NAME"] = TARGET
+os.environ["NUMBA_CPU_FEATURES"] = ""
+os.environ["NUMBA_CACHE_DIR"] = str(cache_folder())
+numba.config.reload_config()  # type: ignore[attr-defined]
+
+
+def kernel(function: Kernel) -> Kernel:
+    """Compile `function` at its first call, without the GIL, fast-math or allocation, and keep the machine code."""
+    return numba.njit(nogil=True, cache=True, fastmath=False, _nrt=False)(function)  # type: ignore[return-value]

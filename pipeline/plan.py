@@ -1,0 +1,146 @@
+"""The plan: every split of every source, its part number, and what the run will need; a function of inputs and recipe.
+
+Made once, before any work, and written to `plan.json`. All that can be known to go wrong is found here: a path that
+matches nothing, a file that two sources claim, a model or vocabulary file that is not there.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipeline.annotate.language import find_language_model
+from pipeline.annotate.splits import InputFile, known_identities, list_input_files, plan_splits, split_to_bytes
+from pipeline.config import Recipe, RecipeError
+from pipeline.pack.vocabulary import find_vocabulary
+from pipeline.parts import file_sha256
+from pipeline.phase import Job
+from pipeline.recipe_file import recipe_to_tree
+from pipeline.storage import Storage
+
+PACKAGE_PREFIX = "package://"  # paths inside pipeline/quickstart
+_PARTS_PER_PARTITION = 16  # a part scatters about 4 MB into a shuffle family: partitions stay near 64 MB
+_LEAST_PARTITIONS = 8
+
+# Rough factors from a run on 61 MB of real pages, for the estimate only: bytes written per byte read, and bytes read
+# per second and worker.
+_WRITTEN_PER_BYTE = {"warc": 1.0, "html": 0.4, "jsonl": 3.0, "parquet": 4.0, "text": 3.0}
+_BYTES_PER_SECOND = {"warc": 1_500_000, "html": 6_000_000, "jsonl": 3_000_000, "parquet": 3_000_000, "text": 4_000_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Splits in part order, each as packed bytes, and the inputs that they cut up."""
+
+    recipe: Recipe
+    hashes: Mapping[str, str]  # sha256 of model and vocabulary files, by their name in the recipe
+    inputs: tuple[tuple[str, InputFile], ...]  # (source, file)
+    splits: tuple[bytes, ...]
+
+    def job(self, output: str, *, accept_missing: bool) -> Job:
+        """What the workers get."""
+        partitions = max(_LEAST_PARTITIONS, -(-len(self.splits) // _PARTS_PER_PARTITION))
+        return Job(output, self.recipe, self.hashes, len(self.splits), partitions, accept_missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will roughly take; told before it starts."""
+
+    files: int
+    input_bytes: int
+    splits: int
+    output_bytes: int
+    cpu_seconds: float
+    free_bytes: int | None  # None on an object store
+
+
+def make_plan(recipe: Recipe, storage: Storage) -> Plan:
+    """Lists and cuts up all inputs; raises RecipeError for whatever would fail later."""
+    hashes = find_hashes(recipe)
+    known = _read_known(storage)
+    inputs: list[tuple[str, InputFile]] = []
+    splits: list[bytes] = []
+    owner: dict[str, str] = {}
+    for source in recipe.sources:
+        paths = [package_path(path) for path in source.paths]
+        try:
+            files = list_input_files(paths, known=known)
+        except ValueError as error:
+            raise RecipeError(f"sources.{source.name}.paths: {error}") from error
+        for file in files:
+            name = f"{file.root}/{file.path}"
+            if owner.setdefault(name, source.name) != source.name:
+                raise RecipeError(f"{name} is matched by two sources: {owner[name]} and {source.name}")
+            inputs.append((source.name, file))
+        cut = plan_splits(files, format=source.format, split_bytes=recipe.annotate.split_bytes)
+        splits += [split_to_bytes(source.name, spans) for spans in cut]
+    return Plan(recipe, hashes, tuple(inputs), tuple(splits))
+
+
+def _read_known(storage: Storage) -> dict[tuple[str, int, int], str]:
+    """Identities of files that the last plan hashed, so that a rerun does not read every input twice."""
+    text = storage.read_bytes("plan.json")
+    if text is None:
+        return {}
+    inputs = orjson.loads(text)["inputs"]
+    return known_identities([InputFile(**{k: v for k, v in entry.items() if k != "source"}) for entry in inputs])
+
+
+def package_path(path: str) -> str:
+    """Paths of the packaged quickstart corpus become paths on this machine; others stay."""
+    if not path.startswith(PACKAGE_PREFIX):
+        return path
+    return str(Path(__file__).parent / "quickstart" / path.removeprefix(PACKAGE_PREFIX))
+
+
+def find_hashes(recipe: Recipe) -> dict[str, str]:
+    """sha256 of every model and vocabulary file that the recipe names; raises RecipeError if one is not there."""
+    hashes = {}
+    finders = {
+        "annotate.language_model": (recipe.annotate.language_model, find_language_model),
+        "pack.vocabulary": (recipe.pack.vocabulary, find_vocabulary),
+    }
+    for key, (name, find) in finders.items():
+        try:
+            hashes[name] = file_sha256(find(name))
+        except (OSError, ValueError) as error:
+            raise RecipeError(f"{key}: {error}") from error
+    return hashes
+
+
+def save_plan(plan: Plan, storage: Storage) -> None:
+    """Writes plan.json, from which workers take their splits, if it says something new."""
+    tree = {
+        "recipe": recipe_to_tree(plan.recipe),
+        "hashes": dict(plan.hashes),
+        "inputs": [{"source": source, **asdict(file)} for source, file in plan.inputs],
+        "splits": [orjson.Fragment(split) for split in plan.splits],
+    }
+    text = orjson.dumps(tree, option=orjson.OPT_INDENT_2)
+    if storage.read_bytes("plan.json") != text:
+        storage.put_bytes("plan.json", text)
+
+
+def load_plan(storage: Storage) -> dict[str, Any]:
+    """plan.json of a run; FileNotFoundError if there was none."""
+    text = storage.read_bytes("plan.json")
+    if text is None:
+        raise FileNotFoundError(f"{storage.root} holds no run: there is no plan.json in it")
+    return orjson.loads(text)
+
+
+def estimate(plan: Plan, storage: Storage) -> Estimate:
+    """Rough disk and CPU needs of a whole run."""
+    formats = {source.name: source.format for source in plan.recipe.sources}
+    written = sum(file.bytes * _WRITTEN_PER_BYTE[formats[source]] for source, file in plan.inputs)
+    seconds = sum(file.bytes / _BYTES_PER_SECOND[formats[source]] for source, file in plan.inputs)
+    root = storage.local_root
+    while root is not None and not root.exists():
+        root = root.parent
+    free = None if root is None else shutil.disk_usage(root).free
+    total = sum(file.bytes for _, file in plan.inputs)
+    return Estimate(len(plan.inputs), total, len(plan.splits), int(written), seconds, free)

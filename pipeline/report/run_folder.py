@@ -1,0 +1,91 @@
+"""A finished run, opened again: its job from plan.json, and single documents out of its parts.
+
+Nothing is listed or scanned: a document is found through the index partition of its key, and its facts by the few row
+groups of its own part that hold them. Every function opens at most one file besides commit rows.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.dedup.candidates import FAMILIES
+from pipeline.phase import Job, need_rows
+from pipeline.plan import Plan, load_plan
+from pipeline.recipe_file import recipe_from_tree
+from pipeline.storage import Storage
+
+_LOW_32 = 0xFFFFFFFF
+
+
+def open_run(output: str) -> Job:
+    """The job of a finished run; FileNotFoundError without a run, LookupError where one is not finished."""
+    storage = Storage.open(output)
+    tree = load_plan(storage)
+    manifest = storage.read_bytes("MANIFEST.json")
+    if manifest is None or orjson.loads(manifest)["recipe"] != tree["recipe"]:
+        raise LookupError(f"the run in {output} is not finished: `sluice run` with the same --output goes on with it")
+    splits = tuple(orjson.dumps(split) for split in tree["splits"])
+    return Plan(recipe_from_tree(tree["recipe"]), tree["hashes"], (), splits).job(output, accept_missing=False)
+
+
+def read_manifest(job: Job) -> dict[str, Any]:
+    """MANIFEST.json of a finished run."""
+    return orjson.loads(job.storage().read_bytes("MANIFEST.json") or b"{}")
+
+
+def split_locator(locator: int) -> tuple[int, int]:
+    """(part, row) of a document."""
+    return locator >> 32, locator & _LOW_32
+
+
+def find_locators(job: Job, family: str, key: bytes) -> list[int]:
+    """Locators of the documents that have a 16-byte key, by one partition of index/id or index/url; sorted."""
+    partition = (int.from_bytes(key[:8], "little") >> 32) % job.partitions  # as candidates.scatter_rows deals them
+    number = FAMILIES.index(family) * job.partitions + partition
+    file = need_rows(job, "work/candidates", [number])[0].file(f"index/{family}")
+    found: list[int] = []
+    with job.storage().open_input(file.name) as source:
+        index = pq.ParquetFile(source)
+        for group in range(index.num_row_groups):
+            limits = index.metadata.row_group(group).column(0).statistics
+            if limits is None or not limits.has_min_max or limits.min <= key <= limits.max:
+                rows = index.read_row_group(group, use_threads=False)
+                wanted = pc.equal(rows["key"], pa.scalar(key, rows["key"].type))
+                found += rows["locator"].filter(wanted).to_pylist()
+    return sorted(found)
+
+
+def read_document(job: Job, step: str, locator: int, columns: Sequence[str] | None = None) -> pa.RecordBatch:
+    """One row of a per-part step, as a batch of one; only the row group that holds it is read."""
+    part, row = split_locator(locator)
+    file = need_rows(job, step, [part])[0].file(step)
+    with job.storage().open_input(file.name) as source:
+        parquet = pq.ParquetFile(source)
+        first = 0
+        for group in range(parquet.num_row_groups):
+            rows = parquet.metadata.row_group(group).num_rows
+            if row < first + rows:
+                table = parquet.read_row_group(group, columns=columns, use_threads=False)
+                # A copy of its own: a slice of a memory map would outlive the file.
+                (batch,) = table.slice(row - first, 1).combine_chunks().to_batches()
+                return batch.take(pa.array([0]))
+            first += rows
+    raise LookupError(f"{file.name} has {first:,} rows, no row {row:,}: it is damaged")
+
+
+def encoded_lengths(job: Job, part: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows uint32, lengths int64): the kept rows of a part in order, and the tokens of each without its end."""
+    file = need_rows(job, "work/encoded", [part])[0].file("work/encoded")
+    rows, lengths = [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
+    with job.storage().open_input(file.name) as source:
+        parquet = pq.ParquetFile(source)
+        for group in range(parquet.num_row_groups):
+            table = parquet.read_row_group(group, columns=["row", "tokens"], use_threads=False)
+            rows.append(table["row"].to_numpy())
+            lengths.append(pc.list_value_length(table["tokens"]).to_numpy().astype(np.int64))
+    return np.concatenate(rows), np.concatenate(lengths)

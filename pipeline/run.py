@@ -1,0 +1,102 @@
+"""`sluice run`: plan, estimate, one Beam job per phase with progress from commit rows, closing table.
+
+Exit codes: 0 only if the ledger balances; 2 for a recipe that cannot be run; 3 if splits could not be read (all others
+are done, a rerun takes only those); 4 if a worker died (a rerun resumes); 5 if the ledger does not balance; 6 if
+another run holds the folder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from rich.console import Console
+
+from pipeline.config import Recipe, RecipeError, nearest
+from pipeline.phase import Job
+from pipeline.plan import estimate, make_plan, save_plan
+from pipeline.progress import watch_phase
+from pipeline.report.summary import print_estimate, print_summary
+from pipeline.runners import WorkerDied, check_runner, end_workers, run_job, run_watched
+from pipeline.storage import LockedError, Storage, lock
+
+PHASE_NAMES = ("annotate", "deduplicate", "decide", "pack", "report")
+OK, BAD_RECIPE, UNREADABLE, WORKER_DIED, UNBALANCED, LOCKED = 0, 2, 3, 4, 5, 6
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Where and how a recipe runs; nothing here may change its result."""
+
+    output: str
+    workers: int
+    runner: str = "direct"
+    phase: str | None = None  # only this one
+    accept_missing: bool = False
+    beam_options: Sequence[str] = ()
+
+
+def check_options(options: RunOptions) -> None:
+    """Raises RecipeError for options that name nothing that there is."""
+    if options.phase is not None and options.phase not in PHASE_NAMES:
+        hint = nearest(options.phase, PHASE_NAMES)
+        raise RecipeError(f"--phase {options.phase!r} is not one of {', '.join(PHASE_NAMES)}{hint}")
+    if options.workers < 1:
+        raise RecipeError(f"--workers {options.workers}: at least one is needed")
+    check_runner(options.runner)
+
+
+def run(recipe: Recipe, options: RunOptions, console: Console) -> int:
+    """Runs a checked recipe and returns the exit code."""
+    storage = Storage.open(options.output)
+    try:
+        with lock(storage):
+            plan = make_plan(recipe, storage)
+            print_estimate(console, estimate(plan, storage), recipe.name)
+            save_plan(plan, storage)
+            job = plan.job(options.output, accept_missing=options.accept_missing)
+            return _run_phases(job, options, console)
+    except LockedError as error:
+        console.print(f"[red]{error}", markup=True)
+        return LOCKED
+
+
+def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
+    # Beam takes a second to import: not before a recipe is known to be good.
+    from pipeline.graph import PHASES
+    from pipeline.report.phase import Unbalanced
+    from pipeline.sweep import sweep
+
+    for phase in PHASES:
+        if options.phase not in (None, phase.name):
+            continue
+        try:
+            with watch_phase(job, phase.name, [step.name for step in phase.steps], console) as tick:
+                run_watched(partial(run_job, job, [phase], options.runner, options.workers, options.beam_options), tick)
+        except WorkerDied as error:
+            end_workers()
+            console.print(f"[red]{error}[/red] Finished parts are kept: run the same command again to go on.")
+            return WORKER_DIED
+        except Exception as error:
+            if isinstance(error, Unbalanced) or "Unbalanced" in str(error):
+                console.print(f"[red]{str(error).splitlines()[0]}")
+                print_summary(console, job)
+                return UNBALANCED
+            raise
+        if phase.name == "annotate" and (missing := unreadable_splits(job)):
+            console.print(f"[red]{len(missing)} of {job.parts} splits could not be read:")
+            for why in missing:
+                console.print(f"  {why}", markup=False)
+            console.print("All others are done. Run again to read only these, or with --accept-missing to go on without.")
+            return UNREADABLE
+    if options.phase in (None, "report"):
+        sweep(job)
+        print_summary(console, job)
+    return OK
+
+
+def unreadable_splits(job: Job) -> list[str]:
+    """Why splits could not be read, in part order; empty where the missing are accepted."""
+    if job.accept_missing:
+        return []
+    names = [name for name in job.storage().names("work/unreadable")]
+    return [(job.storage().read_bytes(name) or b"").decode(errors="replace") for name in names]

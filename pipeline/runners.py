@@ -1,0 +1,124 @@
+"""Runners: the recipe of a job stays the same, only where it runs differs.
+
+`direct` is Beam's FnApiRunner by name: plain DirectRunner silently picks another engine when it is online. It has no
+retry, so a failed run is run again and resumes; a worker process that is killed would leave it waiting for ever, so
+`run_local` watches the workers. DaskRunner is refused: in Beam 2.77 it reports success and loses data.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import psutil
+
+from pipeline.config import RecipeError, nearest
+from pipeline.phase import Job
+
+if TYPE_CHECKING:
+    from pipeline.graph import Phase
+
+RUNNERS = {"direct": "FnApiRunner", "portable": "PortableRunner", "flink": "FlinkRunner", "spark": "SparkRunner"}
+RUNNERS |= {"dataflow": "DataflowRunner", "prism": "PrismRunner"}
+_POLL_SECONDS = 0.5
+_WORKER_MODULE = "apache_beam.runners.worker.sdk_worker_main"
+
+
+class WorkerDied(RuntimeError):
+    """A worker process ended before the job did."""
+
+
+def check_runner(name: str) -> None:
+    """Raises RecipeError for a runner that is not known or not to be trusted."""
+    if name.lower().startswith("dask"):
+        raise RecipeError(
+            "runner dask is refused: in Beam 2.77 it reports success but loses the output of finish_bundle, of tagged "
+            "outputs and of all sinks but the last"
+        )
+    if name not in RUNNERS:
+        raise RecipeError(f"no runner {name!r}; there are {', '.join(RUNNERS)}{nearest(name, RUNNERS)}")
+
+
+def run_job(job: Job, phases: Sequence["Phase"], runner: str, workers: int, options: Sequence[str] = ()) -> None:
+    """Runs phases as one Beam job and returns when it has ended; raises what the job raised."""
+    # Beam takes more than a second to import: not before the recipe and the runner's name are known to be good.
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    from pipeline.graph import build
+
+    if runner == "direct":
+        mode = "in_memory" if workers == 1 else "multi_processing"
+        flags = [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}", *options]
+        # Beam warns of much that a user cannot act on; what ends a job is raised.
+        logging.getLogger("apache_beam").setLevel(logging.ERROR)
+        pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags))
+        build(pipeline, job, phases)
+        pipeline.run().wait_until_finish()
+        return
+    pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={RUNNERS[runner]}", *options]))
+    build(pipeline, job, phases)
+    result = pipeline.run()
+    state = result.wait_until_finish()
+    if state != "DONE":
+        raise RuntimeError(f"the {runner} job ended as {state}")
+
+
+def run_watched(run: Callable[[], None], tick: Callable[[], None]) -> None:
+    """Calls `run` in a thread and `tick` twice a second; raises what `run` raises, or WorkerDied.
+
+    A Beam worker that is killed leaves FnApiRunner waiting for an answer that never comes; so the worker processes
+    are looked at here. The thread that waits is a daemon: it goes with the process.
+    """
+    failure: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            run()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=guarded, daemon=True, name="beam")
+    thread.start()
+    seen: dict[int, psutil.Process] = {}
+    while thread.is_alive():
+        thread.join(_POLL_SECONDS)
+        tick()
+        for child in psutil.Process().children(recursive=True):
+            if child.pid not in seen and _is_worker(child):
+                seen[child.pid] = child
+        dead = [pid for pid, child in seen.items() if not _runs(child)]
+        if dead:
+            time.sleep(_POLL_SECONDS)  # workers also end because the job did
+            thread.join(_POLL_SECONDS)
+            if thread.is_alive():
+                raise WorkerDied(f"worker process {dead[0]} was killed (out of memory?)")
+    if failure:
+        raise failure[0]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return _WORKER_MODULE in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def end_workers() -> None:
+    """Kills what is left of the worker processes after a job was given up."""
+    for child in psutil.Process().children(recursive=True):
+        if child.pid != os.getpid():
+            try:
+                child.kill()
+            except psutil.Error:
+                pass

@@ -1,0 +1,136 @@
+"""Every column of every part: name, type, meaning with unit, and the stage that writes it.
+
+Counts are integers; a ratio is stored as its two counts and compared exactly. A model's score is an integer number of
+steps (the step is named here), so that a value stored on one machine equals the value compared on another. `documents/`,
+`measures/`, `work/signatures/`, `clusters/` and `decisions/` of a part are row-aligned: row i is one document in all.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCORE_STEPS = 10_000  # a score of 1.0 is stored as 10,000
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column; `stage` is the module that fills it."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    stage: str
+
+
+ID = pa.binary(16)
+EDITS = pa.list_(
+    pa.struct([("start", pa.uint32()), ("end", pa.uint32()), ("replacement", pa.string()), ("reason", pa.string())])
+)
+
+DOCUMENTS = (
+    Column("id", ID, "blake2b-128 of source, path in the source and offset (or the source's own id)", "digests"),
+    Column("source", pa.string(), "name of the source in the recipe", "read"),
+    Column("path", pa.string(), "input file, relative to the root of its source", "read"),
+    Column("offset", pa.uint64(), "byte at which the record's container starts in the file; row number in Parquet", "read"),
+    Column("length", pa.uint64(), "bytes of the container in the file; 0 for Parquet rows", "read"),
+    Column("index", pa.uint32(), "position inside the container: a line of a .jsonl.gz, a record of one gzip member", "read"),
+    Column("url", pa.string(), "as the record gives it, or empty", "read"),
+    Column("date", pa.string(), "ISO 8601 as the record gives it, or empty", "read"),
+    Column("charset", pa.string(), "the charset that the page was decoded with", "charset"),
+    Column("title", pa.string(), "title of the page, or empty", "extract"),
+    Column("text", pa.string(), "main text, normalised; never rewritten afterwards", "extract"),
+    Column("text_digest", ID, "blake2b-128 of the folded text (letters and digits, lower case)", "digests"),
+    Column("url_digest", ID, "blake2b-128 of the canonical URL; null without a URL", "digests"),
+)
+
+# Integer counts of a text, all uint32, made in one pass by pipeline/kernels/text.py (where terms are defined).
+TEXT_COUNTS = {
+    "characters": "code points",
+    "bytes": "bytes of UTF-8",
+    "words": "words (Gopher: word count)",
+    "word_characters": "characters of all words; by `words`, Gopher's mean word length",
+    "alphabetic_words": "words with at least one letter (Gopher)",
+    "stop_words": "how many of the 8 English stop words occur, each counted once, in any case (Gopher)",
+    "stop_words_zh": "how many of the 22 Chinese stop characters occur, each counted once (FineWeb2 cmn_Hani)",
+    "hash_symbols": "number signs # (Gopher: symbol-to-word ratio)",
+    "ellipses": "… and ..., which do not overlap: ...... are two, .... is one (Gopher, as datatrove counts)",
+    "lines": "lines with something on them",
+    "bullet_lines": "lines that begin with one of `kernels/unicode_classes.py BULLETS` (Gopher)",
+    "ellipsis_lines": "lines that end with … or ... (Gopher)",
+    "punctuated_lines": "lines that end with one of `kernels/unicode_classes.py TERMINALS` (C4, FineWeb: line_punct_ratio)",
+    "short_lines": "lines of at most 30 characters (FineWeb: short_line_ratio)",
+    "duplicate_lines": "repeated lines (Gopher: duplicate line fraction)",
+    "duplicate_line_characters": "characters in repeated lines (Gopher; FineWeb: char_dup_ratio)",
+    "paragraphs": "runs of lines without a blank line between them",
+    "duplicate_paragraphs": "repeated paragraphs (Gopher)",
+    "duplicate_paragraph_characters": "characters in repeated paragraphs (Gopher)",
+    "digit_characters": "decimal digits of any script (category Nd)",
+    "alphabetic_characters": "letters of any script (category L)",
+    "whitespace_characters": "characters of the White_Space property, newlines among them",
+    "han_characters": "Han ideographs (ChineseWebText: share of Chinese characters)",
+    "uppercase_characters": "upper-case letters (category Lu; DCLM: uppercase ratio)",
+    "newlines": "\\n characters (FineWeb: by words, list_ratio)",
+    "longest_line_characters": "characters of the longest line",
+    "max_word_characters": "characters of the longest word (C4: 1,000)",
+}
+
+MEASURES = (
+    Column("language", pa.string(), "ISO code of the most likely language", "language"),
+    Column("language_score", pa.uint16(), "its probability in steps of 1/10,000", "language"),
+    *(Column(name, pa.uint32(), meaning, "measure") for name, meaning in TEXT_COUNTS.items()),
+    Column("edits", EDITS, "what to replace in the text: bytes from start to end, and why", "personal_data"),
+)
+
+
+def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """The Arrow schema; meanings stand in the field metadata, so that they travel with the files."""
+    return pa.schema(
+        [pa.field(c.name, c.type, metadata={"meaning": c.meaning, "stage": c.stage}) for c in columns]
+    )
+
+
+QUARANTINE = (
+    Column("source", pa.string(), "name of the source", "read"),
+    Column("path", pa.string(), "input file, relative to the root of its source", "read"),
+    Column("offset", pa.uint64(), "as in documents", "read"),
+    Column("length", pa.uint64(), "as in documents", "read"),
+    Column("index", pa.uint32(), "as in documents", "read"),
+    Column("url", pa.string(), "as in documents", "read"),
+    Column("stage", pa.string(), "the stage that set the record aside", "read"),
+    Column("reason", pa.string(), "why, as in the ledger", "read"),
+    Column("detail", pa.string(), "what the exception said, at most 200 characters", "extract"),
+    Column("media", pa.string(), "what `raw` is: http, html, text, or record for container bytes", "read"),
+    Column("raw", pa.binary(), "the bytes as they came, at most 1 MiB for container damage, for replay", "read"),
+)
+
+SIGNATURE_FIELD = "signature"
+
+
+def signatures_schema(permutations: int) -> pa.Schema:
+    """work/signatures: minima of `permutations` hash functions over shingles; null = no words."""
+    return pa.schema([(SIGNATURE_FIELD, pa.list_(pa.uint32(), permutations)), ("short", pa.bool_())])
+
+
+CLUSTERS = (
+    Column("cluster", pa.uint64(), "smallest locator (part << 32 | row) in the document's cluster; its own if alone", "components"),
+    Column("cluster_size", pa.uint32(), "documents in the cluster", "components"),
+)
+
+DECISIONS = (
+    Column("kept", pa.bool_(), "true if the document goes into training or validation rows", "decide"),
+    Column("reason", pa.string(), "the first failing rule, or duplicate; empty if kept", "thresholds"),
+    Column("failing", pa.list_(pa.string()), "all failing rules, in the order of the recipe's keys", "thresholds"),
+    Column("cluster_id", ID, "smallest document id in the cluster", "survivors"),
+    Column("survivor", pa.uint64(), "locator of the document that stands for the cluster; null if none passed", "survivors"),
+    Column("validation", pa.bool_(), "true if the cluster is held out (one copy, validation shards)", "survivors"),
+)
+
+NEAR_EDGES = pa.schema([("a", pa.uint64()), ("b", pa.uint64())])
+INDEX = pa.schema([("key", ID), ("locator", pa.uint64())])
+LABELS = pa.schema([("locator", pa.uint64()), ("cluster", pa.uint64()), ("cluster_size", pa.uint32())])
+ENCODED = pa.schema([("row", pa.uint32()), ("id", ID), ("validation", pa.bool_()), ("tokens", pa.list_(pa.int32()))])
+
+
+def locator(part: int, row: int) -> int:
+    """Where a document is: part in the upper 32 bits, row in the lower."""
+    return part << 32 | row

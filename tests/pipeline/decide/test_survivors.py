@@ -1,0 +1,75 @@
+"""One survivor per cluster, by keys, then digest, then id; never by the order of rows."""
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.decide.survivors import MEMBER, NONE, choose_survivors, is_validation, survivor_keys
+
+
+def members(*rows: tuple[int, int, int, list[int], bytes]) -> np.ndarray:
+    """(cluster, locator, passes, keys, name); digest and id come from the name."""
+    made = np.zeros(len(rows), MEMBER)
+    for row, (cluster, locator, passes, keys, name) in zip(made, rows, strict=True):
+        row["cluster"], row["locator"], row["passes"] = cluster, locator, passes
+        row["keys"][: len(keys)] = keys
+        row["digest"] = np.frombuffer(hashlib.md5(name).digest(), ">u8")
+        row["id"] = np.frombuffer(hashlib.md5(b"id" + name).digest(), ">u8")
+    return made
+
+
+def test_best_passing_member_survives() -> None:
+    rows = members((5, 5, 1, [0, 10], b"a"), (5, 6, 0, [9, 99], b"b"), (5, 7, 1, [0, 11], b"c"), (8, 8, 0, [1], b"d"))
+    survivors, cluster_ids = choose_survivors(rows)
+    assert survivors.tolist() == [7, 7, 7, NONE]
+    smallest = min(hashlib.md5(b"id" + name).digest() for name in (b"a", b"b", b"c"))
+    assert cluster_ids[:3].tobytes() == smallest * 3
+
+
+def test_extreme_keys_are_ordered() -> None:
+    low, high = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+    survivors, _ = choose_survivors(members((1, 1, 1, [low], b"a"), (1, 2, 1, [high], b"b"), (1, 3, 1, [0], b"c")))
+    assert set(survivors.tolist()) == {2}
+
+
+def test_ties_go_to_the_smallest_digest_in_any_order() -> None:
+    names = [bytes([number]) for number in range(40)]
+    rows = members(*((number % 4, number, 1, [3], name) for number, name in enumerate(names)))
+    expected = {
+        cluster: min(range(cluster, 40, 4), key=lambda n: hashlib.md5(names[n]).digest()) for cluster in range(4)
+    }
+    for seed in range(5):
+        shuffled = np.random.default_rng(seed).permutation(rows)
+        survivors, cluster_ids = choose_survivors(shuffled)
+        assert {int(c): int(s) for c, s in zip(shuffled["cluster"], survivors, strict=True)} == expected
+        assert len({bytes(x) for x in cluster_ids.view("V16")}) == 4
+
+
+def test_keys_of_the_policy() -> None:
+    batch = pa.record_batch(
+        {
+            "date": ["2024-05-01T10:00:00Z", "", "2023-01-01"],
+            "url": ["http://a/bc", "", "http://a/b"],
+            "characters": pa.array([5, 7, 6], pa.uint32()),
+            "language_score": pa.array([9000, 1, 2], pa.uint16()),
+        }
+    )
+    policy = ["priority", "newest", "oldest", "longest", "shortest_url", "language_score"]
+    keys = survivor_keys(batch, policy, np.array([1, 2, 3]))
+    best = keys.argmax(axis=0).tolist()
+    assert best == [2, 0, 2, 1, 2, 0]
+    assert keys[:, 1].argmin() == keys[:, 2].argmin() == 1  # no date is worst either way
+    assert keys[:, 4].argmin() == 1  # so is no URL
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
+def test_validation_takes_its_share_and_depends_on_the_id_alone(share: float) -> None:
+    ids = np.frombuffer(b"".join(hashlib.md5(bytes([n % 256, n // 256])).digest() for n in range(20_000)), "S16")
+    chosen = is_validation(ids, share, seed=3)
+    assert abs(chosen.mean() - share) < 4 * np.sqrt(max(share * (1 - share), 1e-12) / len(ids)) + 1e-9
+    assert np.array_equal(is_validation(ids[::-1].copy(), share, seed=3), chosen[::-1])
+    if share == 0.05:
+        assert not np.array_equal(is_validation(ids, share, seed=4), chosen)
+        assert is_validation(ids, 0.1, seed=3)[chosen].all()

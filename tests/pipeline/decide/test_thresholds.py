@@ -1,0 +1,68 @@
+"""Rules compare stored integers with the written value of a threshold, exactly."""
+
+from dataclasses import fields, replace
+
+import pyarrow as pa
+import pytest
+
+from pipeline.config import Thresholds
+from pipeline.decide.thresholds import RULE_NAMES, RULES, failing_rules, thresholds_for
+from pipeline.schema import MEASURES
+
+NAMES = [column.name for column in MEASURES]
+
+
+def measures(language: str = "en", **counts: int) -> pa.RecordBatch:
+    row = {name: 0 for name in NAMES} | {"language": language, "edits": []} | counts
+    return pa.RecordBatch.from_pylist([row], schema=pa.schema([(c.name, c.type) for c in MEASURES]))
+
+
+def failing(thresholds: Thresholds, batch: pa.RecordBatch, kind: str = "web") -> list[str]:
+    table = {"web": {"en": thresholds}}
+    found = failing_rules(batch, kind, table)
+    return [name for name, fails in zip(RULE_NAMES, found[0], strict=True) if fails]
+
+
+def test_every_threshold_has_a_rule_and_every_rule_its_columns() -> None:
+    assert sorted(RULE_NAMES) == sorted(field.name for field in fields(Thresholds))
+    for rule in RULES:
+        assert rule.measure in NAMES
+        assert isinstance(rule.per, int) or rule.per in NAMES
+
+
+@pytest.mark.parametrize(("count", "fails"), [(30, False), (31, True)])
+def test_a_share_at_its_limit_passes(count: int, fails: bool) -> None:
+    batch = measures(lines=100, duplicate_lines=count)
+    assert (failing(Thresholds(max_duplicate_line_share=0.3), batch) == ["max_duplicate_line_share"]) is fails
+
+
+def test_decimal_limits_are_taken_as_written() -> None:
+    # 0.1 + 0.2 > 0.3 in floating point: 3 of 10 must not fail a limit of 0.3, 7 of 70 not one of 0.1.
+    assert failing(Thresholds(max_hashes_per_word=0.1), measures(words=70, hash_symbols=7)) == []
+    assert failing(Thresholds(min_language_score=0.65), measures(language_score=6500)) == []
+    assert failing(Thresholds(min_language_score=0.65), measures(language_score=6499)) == ["min_language_score"]
+
+
+def test_largest_counts_do_not_overflow() -> None:
+    batch = measures(words=2**32 - 1, word_characters=2**32 - 1)
+    limit = Thresholds(max_mean_word_length=0.999999999, min_mean_word_length=0.123456789)
+    assert failing(limit, batch) == ["max_mean_word_length"]
+
+
+def test_a_share_of_nothing_fails_no_maximum() -> None:
+    limits = {rule.key: 0.5 for rule in RULES if rule.key.startswith("max_") and rule.key != "max_words"}
+    assert failing(replace(Thresholds(), **limits), measures()) == []
+
+
+def test_all_failing_rules_are_named_in_order() -> None:
+    limits = Thresholds(languages=("zh",), min_words=50, min_characters=10)
+    assert failing(limits, measures(words=3)) == ["languages", "min_characters", "min_words"]
+
+
+def test_default_stands_for_what_is_not_named() -> None:
+    english, other, any_kind = Thresholds(min_words=1), Thresholds(min_words=2), Thresholds(min_words=3)
+    table = {"web": {"en": english, "default": other}, "default": {"default": any_kind}}
+    assert thresholds_for(table, "web", "en") is english
+    assert thresholds_for(table, "web", "fr") is other
+    assert thresholds_for(table, "books", "fr") is any_kind
+    assert thresholds_for({}, "web", "en") == Thresholds()
