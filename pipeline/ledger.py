@@ -75,8 +75,13 @@ def find_imbalances(totals: Totals, equations: Sequence[tuple[str, int, int]]) -
         dropped = totals.dropped(stage)
         came, left = totals.side(stage, IN), totals.side(stage, OUT)
         for unit in ("records", "bytes"):
-            before, after = getattr(came, unit), getattr(left, unit) + sum(getattr(entry, unit) for entry in dropped)
+            before, after = (
+                getattr(came, unit),
+                getattr(left, unit) + sum(getattr(entry, unit) for entry in dropped),
+            )
             if before != after and (unit == "records" or getattr(left, unit)):
-                problems.append(f"{stage}: {before:,} {unit} in, but {after:,} out or dropped ({after - before:+,})")
+                problems.append(
+                    f"{stage}: {before:,} {unit} in, but {after:,} out or dropped ({after - before:+,})"
+                )
     problems += [f"{what}: {left:,} and {right:,} differ" for what, left, right in equations if left != right]
     return problems

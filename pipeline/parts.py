@@ -80,7 +80,9 @@ class ContentDigest:
         elif pa.types.is_string(kind) or pa.types.is_binary(kind):
             self._add(name, column.cast(pa.large_string() if pa.types.is_string(kind) else pa.large_binary()))
         elif pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
-            offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column) + 1]
+            offsets = np.frombuffer(column.buffers()[1], np.int64)[
+                column.offset : column.offset + len(column) + 1
+            ]
             self._feed(f"{name} length", np.diff(offsets))
             if len(column) and column.buffers()[2] is not None:
                 self._feed(f"{name} bytes", memoryview(column.buffers()[2])[offsets[0] : offsets[-1]])
@@ -88,7 +90,9 @@ class ContentDigest:
             width = kind.byte_width
             present = column.drop_null()
             start = present.offset * width
-            self._feed(f"{name} bytes", memoryview(present.buffers()[1])[start : start + len(present) * width])
+            self._feed(
+                f"{name} bytes", memoryview(present.buffers()[1])[start : start + len(present) * width]
+            )
         else:
             zero = pa.scalar(False) if pa.types.is_boolean(kind) else pa.scalar(0).cast(kind)
             filled = column.fill_null(zero)
@@ -103,7 +107,9 @@ class PartWriter:
     def __init__(self, scratch: Path, folder: str, number: int, schema: pa.Schema) -> None:
         self._folder, self._number = folder, number
         self._local = scratch / f"{folder.replace('/', '-')}-{number:05d}.parquet"
-        dictionaries = [field.name for field in schema if pa.types.is_string(field.type) and field.name not in _LONG]
+        dictionaries = [
+            field.name for field in schema if pa.types.is_string(field.type) and field.name not in _LONG
+        ]
         self._writer = pq.ParquetWriter(
             self._local, schema, compression="zstd", compression_level=1, use_dictionary=dictionaries
         )
@@ -120,7 +126,9 @@ class PartWriter:
     def finish(self) -> FinishedFile:
         """Closes, hashes and names the file."""
         self._writer.close()
-        return finished(self._local, self._folder, self._number, rows=self.rows, content=self._digest.hexdigest())
+        return finished(
+            self._local, self._folder, self._number, rows=self.rows, content=self._digest.hexdigest()
+        )
 
 
 # Columns of long or unique strings: a dictionary would only cost time.
@@ -143,7 +151,9 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_batches(storage: Storage, part: PartFile, *, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+def read_batches(
+    storage: Storage, part: PartFile, *, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
     """The row groups of a Parquet part, one batch each; columns in the order asked for."""
     with storage.open_input(part.name) as source:
         file = pq.ParquetFile(source)

@@ -85,7 +85,9 @@ class Step:
 
 def fingerprint(*values: Any, **named: Any) -> str:
     """128-bit digest of JSON-able values; dataclasses count by their fields."""
-    text = json.dumps([values, named], sort_keys=True, default=_plain, ensure_ascii=True, separators=(",", ":"))
+    text = json.dumps(
+        [values, named], sort_keys=True, default=_plain, ensure_ascii=True, separators=(",", ":")
+    )
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -130,7 +132,9 @@ def need_rows(job: Job, step: str, numbers: Iterable[int]) -> list[Row]:
     rows = read_rows(job, step, numbers)
     missing = [number for number, row in zip(numbers, rows, strict=True) if row is None]
     if missing:
-        raise RuntimeError(f"step {step} is not complete: no commit row for parts {missing[:10]}; run it first")
+        raise RuntimeError(
+            f"step {step} is not complete: no commit row for parts {missing[:10]}; run it first"
+        )
     return [row for row in rows if row is not None]
 
 
@@ -167,4 +171,6 @@ def write_row(job: Job, row: Row) -> None:
     """Puts a commit row; its own digest tells a whole row from an interrupted put."""
     tree = json.loads(json.dumps(dataclasses.asdict(row), default=_plain))
     tree["check"] = fingerprint(tree)
-    job.storage().put_bytes(row_name(row.step, row.number), json.dumps(tree, indent=1, sort_keys=True).encode())
+    job.storage().put_bytes(
+        row_name(row.step, row.number), json.dumps(tree, indent=1, sort_keys=True).encode()
+    )

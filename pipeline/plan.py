@@ -13,7 +13,13 @@ from typing import Any
 import orjson
 
 from pipeline.annotate.language import find_language_model
-from pipeline.annotate.splits import InputFile, known_identities, list_input_files, plan_splits, split_to_bytes
+from pipeline.annotate.splits import (
+    InputFile,
+    known_identities,
+    list_input_files,
+    plan_splits,
+    split_to_bytes,
+)
 from pipeline.config import Recipe, RecipeError
 from pipeline.pack.vocabulary import find_vocabulary
 from pipeline.parts import file_sha256
@@ -28,7 +34,13 @@ _LEAST_PARTITIONS = 8
 # Rough factors from a run on 61 MB of real pages, for the estimate only: bytes written per byte read, and bytes read
 # per second and worker.
 _WRITTEN_PER_BYTE = {"warc": 1.0, "html": 0.4, "jsonl": 3.0, "parquet": 4.0, "text": 3.0}
-_BYTES_PER_SECOND = {"warc": 1_500_000, "html": 6_000_000, "jsonl": 3_000_000, "parquet": 3_000_000, "text": 4_000_000}
+_BYTES_PER_SECOND = {
+    "warc": 1_500_000,
+    "html": 6_000_000,
+    "jsonl": 3_000_000,
+    "parquet": 3_000_000,
+    "text": 4_000_000,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +99,9 @@ def _read_known(storage: Storage) -> dict[tuple[str, int, int], str]:
     if text is None:
         return {}
     inputs = orjson.loads(text)["inputs"]
-    return known_identities([InputFile(**{k: v for k, v in entry.items() if k != "source"}) for entry in inputs])
+    return known_identities(
+        [InputFile(**{k: v for k, v in entry.items() if k != "source"}) for entry in inputs]
+    )
 
 
 def package_path(path: str) -> str:

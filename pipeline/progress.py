@@ -6,7 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from pipeline.phase import Job, read_row
 
@@ -43,7 +50,11 @@ def watch_phase(job: Job, phase: str, steps: Sequence[str], console: Console) ->
             rate = f"{made / (time.monotonic() - start):,.0f} rows/s" if made else ""
             announced = storage.changes("work/progress") | storage.changes("work/progress/work")
             left = [name for name, changed in announced.items() if announced_before.get(name) != changed]
-            counts = [int(storage.read_bytes(name) or 0) for name in left if name.removeprefix("work/progress/") in steps]
+            counts = [
+                int(storage.read_bytes(name) or 0)
+                for name in left
+                if name.removeprefix("work/progress/") in steps
+            ]
             # The total is known when the last step has told how much is left for it.
             total = sum(counts) if len(counts) == len(steps) else None
             progress.update(task, completed=len(seen), total=total, rate=rate)

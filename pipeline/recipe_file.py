@@ -27,7 +27,9 @@ def load_recipe(name_or_path: str, settings: Sequence[str] = ()) -> Recipe:
     path = packaged.get(name_or_path, Path(name_or_path))
     if not path.is_file():
         hint = nearest(name_or_path, packaged)
-        raise RecipeError(f"no recipe {name_or_path!r}: neither a file nor one of {', '.join(packaged)}{hint}")
+        raise RecipeError(
+            f"no recipe {name_or_path!r}: neither a file nor one of {', '.join(packaged)}{hint}"
+        )
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -97,7 +99,8 @@ def _build(kind: Any, value: Any, key: str) -> Any:
         _expect(value, list | tuple, key)
         names = [element.get("name") if isinstance(element, dict) else None for element in value]
         return tuple(
-            _build(arguments[0], element, _join(key, str(names[index] or index))) for index, element in enumerate(value)
+            _build(arguments[0], element, _join(key, str(names[index] or index)))
+            for index, element in enumerate(value)
         )
     if origin is not None and issubclass(origin, Mapping):
         _expect(value, dict, key)

@@ -16,7 +16,7 @@ from pipeline.phase import Job
 from pipeline.plan import estimate, make_plan, save_plan
 from pipeline.progress import watch_phase
 from pipeline.report.summary import print_estimate, print_summary
-from pipeline.runners import WorkerDied, check_runner, end_workers, run_job, run_watched
+from pipeline.runners import WorkerDied, check_runner, end_workers, quiet_stderr, run_job, run_watched
 from pipeline.storage import LockedError, Storage, lock
 
 PHASE_NAMES = ("annotate", "deduplicate", "decide", "pack", "report")
@@ -66,12 +66,17 @@ def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
     from pipeline.report.phase import Unbalanced
     from pipeline.sweep import sweep
 
+    log = job.storage().scratch_root() / "workers.log"
     for phase in PHASES:
         if options.phase not in (None, phase.name):
             continue
         try:
-            with watch_phase(job, phase.name, [step.name for step in phase.steps], console) as tick:
-                run_watched(partial(run_job, job, [phase], options.runner, options.workers, options.beam_options), tick)
+            steps = [step.name for step in phase.steps]
+            workers = 1 if phase.name == "report" else options.workers  # it is one piece of work
+            with quiet_stderr(log), watch_phase(job, phase.name, steps, console) as tick:
+                run_watched(
+                    partial(run_job, job, [phase], options.runner, workers, options.beam_options), tick
+                )
         except WorkerDied as error:
             end_workers()
             console.print(f"[red]{error}[/red] Finished parts are kept: run the same command again to go on.")
@@ -86,7 +91,9 @@ def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
             console.print(f"[red]{len(missing)} of {job.parts} splits could not be read:")
             for why in missing:
                 console.print(f"  {why}", markup=False)
-            console.print("All others are done. Run again to read only these, or with --accept-missing to go on without.")
+            console.print(
+                "All others are done. Run again to read only these, or with --accept-missing to go on without."
+            )
             return UNREADABLE
     if options.phase in (None, "report"):
         sweep(job)

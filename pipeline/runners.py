@@ -5,11 +5,13 @@ retry, so a failed run is run again and resumes; a worker process that is killed
 `run_local` watches the workers. DaskRunner is refused: in Beam 2.77 it reports success and loses data.
 """
 
-import logging
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -20,9 +22,15 @@ from pipeline.phase import Job
 if TYPE_CHECKING:
     from pipeline.graph import Phase
 
-RUNNERS = {"direct": "FnApiRunner", "portable": "PortableRunner", "flink": "FlinkRunner", "spark": "SparkRunner"}
+RUNNERS = {
+    "direct": "FnApiRunner",
+    "portable": "PortableRunner",
+    "flink": "FlinkRunner",
+    "spark": "SparkRunner",
+}
 RUNNERS |= {"dataflow": "DataflowRunner", "prism": "PrismRunner"}
 _POLL_SECONDS = 0.5
+_GRACE_SECONDS = 20.0  # workers also end because the job does: on a busy machine not all at once
 _WORKER_MODULE = "apache_beam.runners.worker.sdk_worker_main"
 
 
@@ -41,7 +49,9 @@ def check_runner(name: str) -> None:
         raise RecipeError(f"no runner {name!r}; there are {', '.join(RUNNERS)}{nearest(name, RUNNERS)}")
 
 
-def run_job(job: Job, phases: Sequence["Phase"], runner: str, workers: int, options: Sequence[str] = ()) -> None:
+def run_job(
+    job: Job, phases: Sequence["Phase"], runner: str, workers: int, options: Sequence[str] = ()
+) -> None:
     """Runs phases as one Beam job and returns when it has ended; raises what the job raised."""
     # Beam takes more than a second to import: not before the recipe and the runner's name are known to be good.
     import apache_beam as beam
@@ -52,9 +62,8 @@ def run_job(job: Job, phases: Sequence["Phase"], runner: str, workers: int, opti
 
     if runner == "direct":
         mode = "in_memory" if workers == 1 else "multi_processing"
-        flags = [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}", *options]
-        # Beam warns of much that a user cannot act on; what ends a job is raised.
-        logging.getLogger("apache_beam").setLevel(logging.ERROR)
+        flags = [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}"]
+        flags += options
         pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags))
         build(pipeline, job, phases)
         pipeline.run().wait_until_finish()
@@ -65,6 +74,25 @@ def run_job(job: Job, phases: Sequence["Phase"], runner: str, workers: int, opti
     state = result.wait_until_finish()
     if state != "DONE":
         raise RuntimeError(f"the {runner} job ended as {state}")
+
+
+@contextmanager
+def quiet_stderr(log: Path) -> Iterator[None]:
+    """Sends standard error of this process and its children to a file: Beam's workers say there what no user can act on.
+
+    What ends a job is raised as an exception and carries its traceback, so nothing that matters is lost.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def run_watched(run: Callable[[], None], tick: Callable[[], None]) -> None:
@@ -84,6 +112,7 @@ def run_watched(run: Callable[[], None], tick: Callable[[], None]) -> None:
     thread = threading.Thread(target=guarded, daemon=True, name="beam")
     thread.start()
     seen: dict[int, psutil.Process] = {}
+    first_death = time.monotonic()
     while thread.is_alive():
         thread.join(_POLL_SECONDS)
         tick()
@@ -91,11 +120,10 @@ def run_watched(run: Callable[[], None], tick: Callable[[], None]) -> None:
             if child.pid not in seen and _is_worker(child):
                 seen[child.pid] = child
         dead = [pid for pid, child in seen.items() if not _runs(child)]
-        if dead:
-            time.sleep(_POLL_SECONDS)  # workers also end because the job did
-            thread.join(_POLL_SECONDS)
-            if thread.is_alive():
-                raise WorkerDied(f"worker process {dead[0]} was killed (out of memory?)")
+        if not dead:
+            first_death = time.monotonic()
+        elif time.monotonic() - first_death > _GRACE_SECONDS:
+            raise WorkerDied(f"worker process {dead[0]} was killed (out of memory?)")
     if failure:
         raise failure[0]
 

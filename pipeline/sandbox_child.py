@@ -141,7 +141,7 @@ def _say(answers: BinaryIO, kind: bytes, content: bytes) -> None:
 
 def _describe(error: BaseException) -> bytes:
     text = f"{type(error).__name__}: {error}"[:_MAX_ERROR_CHARACTERS]
-    return text.encode("utf-8", "backslashreplace")
+    return "".join(character if character.isprintable() else "?" for character in text).encode()
 
 
 if __name__ == "__main__":

@@ -24,16 +24,30 @@ class Column:
 
 ID = pa.binary(16)
 EDITS = pa.list_(
-    pa.struct([("start", pa.uint32()), ("end", pa.uint32()), ("replacement", pa.string()), ("reason", pa.string())])
+    pa.struct(
+        [("start", pa.uint32()), ("end", pa.uint32()), ("replacement", pa.string()), ("reason", pa.string())]
+    )
 )
 
 DOCUMENTS = (
-    Column("id", ID, "blake2b-128 of source, path in the source and offset (or the source's own id)", "digests"),
+    Column(
+        "id", ID, "blake2b-128 of source, path in the source and offset (or the source's own id)", "digests"
+    ),
     Column("source", pa.string(), "name of the source in the recipe", "read"),
     Column("path", pa.string(), "input file, relative to the root of its source", "read"),
-    Column("offset", pa.uint64(), "byte at which the record's container starts in the file; row number in Parquet", "read"),
+    Column(
+        "offset",
+        pa.uint64(),
+        "byte at which the record's container starts in the file; row number in Parquet",
+        "read",
+    ),
     Column("length", pa.uint64(), "bytes of the container in the file; 0 for Parquet rows", "read"),
-    Column("index", pa.uint32(), "position inside the container: a line of a .jsonl.gz, a record of one gzip member", "read"),
+    Column(
+        "index",
+        pa.uint32(),
+        "position inside the container: a line of a .jsonl.gz, a record of one gzip member",
+        "read",
+    ),
     Column("url", pa.string(), "as the record gives it, or empty", "read"),
     Column("date", pa.string(), "ISO 8601 as the record gives it, or empty", "read"),
     Column("charset", pa.string(), "the charset that the page was decoded with", "charset"),
@@ -100,7 +114,9 @@ QUARANTINE = (
     Column("reason", pa.string(), "why, as in the ledger", "read"),
     Column("detail", pa.string(), "what the exception said, at most 200 characters", "extract"),
     Column("media", pa.string(), "what `raw` is: http, html, text, or record for container bytes", "read"),
-    Column("raw", pa.binary(), "the bytes as they came, at most 1 MiB for container damage, for replay", "read"),
+    Column(
+        "raw", pa.binary(), "the bytes as they came, at most 1 MiB for container damage, for replay", "read"
+    ),
 )
 
 SIGNATURE_FIELD = "signature"
@@ -112,23 +128,39 @@ def signatures_schema(permutations: int) -> pa.Schema:
 
 
 CLUSTERS = (
-    Column("cluster", pa.uint64(), "smallest locator (part << 32 | row) in the document's cluster; its own if alone", "components"),
+    Column(
+        "cluster",
+        pa.uint64(),
+        "smallest locator (part << 32 | row) in the document's cluster; its own if alone",
+        "components",
+    ),
     Column("cluster_size", pa.uint32(), "documents in the cluster", "components"),
 )
 
 DECISIONS = (
     Column("kept", pa.bool_(), "true if the document goes into training or validation rows", "decide"),
     Column("reason", pa.string(), "the first failing rule, or duplicate; empty if kept", "thresholds"),
-    Column("failing", pa.list_(pa.string()), "all failing rules, in the order of the recipe's keys", "thresholds"),
+    Column(
+        "failing", pa.list_(pa.string()), "all failing rules, in the order of the recipe's keys", "thresholds"
+    ),
     Column("cluster_id", ID, "smallest document id in the cluster", "survivors"),
-    Column("survivor", pa.uint64(), "locator of the document that stands for the cluster; null if none passed", "survivors"),
-    Column("validation", pa.bool_(), "true if the cluster is held out (one copy, validation shards)", "survivors"),
+    Column(
+        "survivor",
+        pa.uint64(),
+        "locator of the document that stands for the cluster; null if none passed",
+        "survivors",
+    ),
+    Column(
+        "validation", pa.bool_(), "true if the cluster is held out (one copy, validation shards)", "survivors"
+    ),
 )
 
 NEAR_EDGES = pa.schema([("a", pa.uint64()), ("b", pa.uint64())])
 INDEX = pa.schema([("key", ID), ("locator", pa.uint64())])
 LABELS = pa.schema([("locator", pa.uint64()), ("cluster", pa.uint64()), ("cluster_size", pa.uint32())])
-ENCODED = pa.schema([("row", pa.uint32()), ("id", ID), ("validation", pa.bool_()), ("tokens", pa.list_(pa.int32()))])
+ENCODED = pa.schema(
+    [("row", pa.uint32()), ("id", ID), ("validation", pa.bool_()), ("tokens", pa.list_(pa.int32()))]
+)
 
 
 def locator(part: int, row: int) -> int:

@@ -150,7 +150,9 @@ def lock(storage: Storage) -> Iterator[None]:
                 f"{storage.root}/lock.json says that {owner.decode(errors='replace')} works here; "
                 "if that run is dead, delete lock.json and run again"
             )
-        storage.put_bytes("lock.json", json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
+        storage.put_bytes(
+            "lock.json", json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
+        )
         try:
             yield
         finally:

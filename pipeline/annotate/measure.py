@@ -13,4 +13,6 @@ def measure_documents(batch: pa.RecordBatch, *, mask_personal_data: bool) -> pa.
     edits = find_edits(batch["text"]) if mask_personal_data else pa.array([[]] * batch.num_rows, EDITS)
     given = {"language": batch["language"], "language_score": batch["language_score"], "edits": edits}
     schema = arrow_schema(MEASURES)
-    return pa.RecordBatch.from_arrays([given[n] if n in given else counts[n] for n in schema.names], schema=schema)
+    return pa.RecordBatch.from_arrays(
+        [given[n] if n in given else counts[n] for n in schema.names], schema=schema
+    )

@@ -16,7 +16,9 @@ _DOMAIN = re.compile(rb"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-
 _MAILBOX = re.compile(rb"[A-Za-z0-9._%+-]{1,64}\Z")
 _MAILBOX_BYTES = 64  # RFC 5321, 4.5.3.1.1
 # 11 digits that start 13 to 19 (MIIT numbering plan), alone or grouped 3-4-4, with or without the country code.
-_MOBILE = re.compile(rb"(?<![0-9A-Za-z.+-])(?:\+?86[ -]?)?1[3-9][0-9](?:[0-9]{8}|([ -])[0-9]{4}\1[0-9]{4})(?![0-9A-Za-z.-])")
+_MOBILE = re.compile(
+    rb"(?<![0-9A-Za-z.+-])(?:\+?86[ -]?)?1[3-9][0-9](?:[0-9]{8}|([ -])[0-9]{4}\1[0-9]{4})(?![0-9A-Za-z.-])"
+)
 _OCTET = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rb"(?<![0-9A-Za-z.])" + _OCTET + rb"(?:\." + _OCTET + rb"){3}(?![0-9A-Za-z]|\.[0-9])")
 
@@ -50,6 +52,9 @@ def mask_personal_data(text: pa.Array) -> pa.Array:
     for document in text.cast(pa.binary()).to_pylist():
         finds = find_personal_data(document)
         edits.append(
-            [{"start": s, "end": e, "replacement": PLACEHOLDERS[kind], "reason": kind} for s, e, kind in finds]
+            [
+                {"start": s, "end": e, "replacement": PLACEHOLDERS[kind], "reason": kind}
+                for s, e, kind in finds
+            ]
         )
     return pa.array(edits, EDITS)

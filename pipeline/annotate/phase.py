@@ -4,7 +4,7 @@ The three have fingerprints of their own: a changed language model rewrites meas
 signatures, and neither reads a page again. Everything that touches raw bytes runs in the sandbox.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,12 +14,12 @@ import pyarrow as pa
 from pipeline import schema
 from pipeline.annotate.measure import measure_documents
 from pipeline.annotate.read.records import UnreadableSplit
-from pipeline.annotate.split import TASK_VERSION, SplitResult, identify_again, open_sandbox, read_documents
+from pipeline.annotate.split import TASK_VERSION, SplitResult, identify_again, lend_sandbox, read_documents
 from pipeline.annotate.splits import Span, split_from_bytes
 from pipeline.config import Source
 from pipeline.kernels.minhash import minhash_signatures
 from pipeline.ledger import IN, OUT, Count
-from pipeline.parts import FinishedFile, PartWriter, read_batches
+from pipeline.parts import PartWriter, read_batches
 from pipeline.phase import Job, Row, Step, commit, fingerprint, is_done, read_row, read_rows, write_row
 from pipeline.plan import load_plan
 from pipeline.storage import Storage
@@ -28,6 +28,7 @@ from pipeline.timings import Timings
 _MEASURES_VERSION = 1
 _SIGNATURES_VERSION = 1
 
+MEASURES, SIGNATURES = "measures", "work/signatures"
 DOCUMENTS_SCHEMA = schema.arrow_schema(schema.DOCUMENTS)
 MEASURES_SCHEMA = schema.arrow_schema(schema.MEASURES)
 
@@ -38,13 +39,18 @@ def _documents_made_of(job: Job, source: Source, spans: Sequence[Span]) -> str:
     sandbox = (annotate.cpu_seconds, annotate.memory_bytes)
     engine = (annotate.engine, version(annotate.engine)) if source.format in ("warc", "html") else ()
     gated = (gate, job.recipe.seed, job.hashes[annotate.language_model] if gate.languages else "")
-    read = (source.name, source.format, source.fields, [(span.path, span.start, span.end, span.identity) for span in spans])
+    read = (
+        source.name,
+        source.format,
+        source.fields,
+        [(span.path, span.start, span.end, span.identity) for span in spans],
+    )
     return fingerprint(TASK_VERSION, read, limits, sandbox, engine, gated)
 
 
 def _measures_made_of(job: Job, documents: Row) -> str:
     annotate = job.recipe.annotate
-    model = (job.hashes[annotate.language_model], version("fasttext-numpy2-wheel"))
+    model = (job.hashes[annotate.language_model], version("fasttext-predict"))
     return fingerprint(_MEASURES_VERSION, model, annotate.mask_personal_data, documents.content)
 
 
@@ -54,11 +60,13 @@ def _signatures_made_of(job: Job, documents: Row) -> str:
     return fingerprint(_SIGNATURES_VERSION, shape, documents.content)
 
 
+MADE_OF = {MEASURES: _measures_made_of, SIGNATURES: _signatures_made_of}
+
+
 def _plan(job: Job) -> Iterator[tuple[int, bytes]]:
     """Splits of which anything is missing. A part that only changed its number (an input was added) is not made again."""
-    storage = job.storage()
-    splits = _splits(storage)
-    rows = {step: read_rows(job, step, range(len(splits))) for step in ("documents", "measures", "work/signatures")}
+    splits = _splits(job.storage())
+    rows = {step: read_rows(job, step, range(len(splits))) for step in ("documents", *MADE_OF)}
     made_before = {row.fingerprint: row for step in rows for row in _all_rows(job, step)}
     for part, split in enumerate(splits):
         name, spans = split_from_bytes(split)
@@ -68,10 +76,11 @@ def _plan(job: Job) -> Iterator[tuple[int, bytes]]:
         if documents is None:
             yield part, split
             continue
-        measures = _adopt(job, rows["measures"][part], part, _measures_made_of(job, documents), made_before)
-        wanted = _signatures_made_of(job, documents)
-        signatures = _adopt(job, rows["work/signatures"][part], part, wanted, made_before)
-        if measures is None or signatures is None:
+        derived = [
+            _adopt(job, rows[step][part], part, made_of(job, documents), made_before)
+            for step, made_of in MADE_OF.items()
+        ]
+        if None in derived:
             yield part, split
 
 
@@ -124,9 +133,8 @@ def unreadable_name(part: int) -> str:
 def _annotate(job: Job, part: int, source: Source, spans: Sequence[Span]) -> None:
     """Reads a split and commits its three parts."""
     storage, annotate = job.storage(), job.recipe.annotate
-    sandbox = open_sandbox(annotate, job.hashes[annotate.language_model])
     result = SplitResult()
-    with storage.scratch() as scratch:
+    with storage.scratch() as scratch, lend_sandbox(annotate, job.hashes[annotate.language_model]) as sandbox:
         documents, quarantine = (
             PartWriter(scratch, "documents", part, DOCUMENTS_SCHEMA),
             PartWriter(scratch, "quarantine", part, schema.arrow_schema(schema.QUARANTINE)),
@@ -150,62 +158,69 @@ def _annotate(job: Job, part: int, source: Source, spans: Sequence[Span]) -> Non
 
 def _write_quarantine(writer: PartWriter, result: SplitResult) -> None:
     if result.quarantine:
-        writer.write(pa.RecordBatch.from_pylist(result.quarantine, schema=schema.arrow_schema(schema.QUARANTINE)))
+        writer.write(
+            pa.RecordBatch.from_pylist(result.quarantine, schema=schema.arrow_schema(schema.QUARANTINE))
+        )
         result.quarantine.clear()
 
 
 class DerivedWriters:
-    """The parts that are made of a documents part: measures and signatures."""
+    """The parts that are made of a documents part: those of `steps` that have to be made."""
 
-    def __init__(self, job: Job, part: int, scratch: Path) -> None:
+    def __init__(
+        self, job: Job, part: int, scratch: Path, steps: Collection[str] = (MEASURES, SIGNATURES)
+    ) -> None:
         self._job, self._part = job, part
         self._signed = 0
         permutations = job.recipe.minhash.bands * job.recipe.minhash.rows
-        self._measures = PartWriter(scratch, "measures", part, MEASURES_SCHEMA)
-        self._signatures = PartWriter(scratch, "work/signatures", part, schema.signatures_schema(permutations))
+        schemas = {MEASURES: MEASURES_SCHEMA, SIGNATURES: schema.signatures_schema(permutations)}
+        self._writers = {step: PartWriter(scratch, step, part, schemas[step]) for step in steps}
 
     def write(self, batch: pa.RecordBatch, timings: Timings) -> None:
         """Measures and signs a batch that has text, language and language_score."""
-        minhash = self._job.recipe.minhash
-        with timings.stage("rules"):
-            measures = measure_documents(batch, mask_personal_data=self._job.recipe.annotate.mask_personal_data)
-        with timings.stage("sign"):
-            permutations = minhash.bands * minhash.rows
-            signatures, short = minhash_signatures(
-                batch["text"], shingle=minhash.shingle, permutations=permutations, seed=minhash.seed
-            )
-        self._signed += len(signatures) - signatures.null_count
-        with timings.stage("write"):
-            self._measures.write(measures)
-            self._signatures.write(pa.RecordBatch.from_arrays([signatures, short], names=["signature", "short"]))
+        if writer := self._writers.get(MEASURES):
+            with timings.stage("rules"):
+                measures = measure_documents(
+                    batch, mask_personal_data=self._job.recipe.annotate.mask_personal_data
+                )
+            with timings.stage("write"):
+                writer.write(measures)
+        if writer := self._writers.get(SIGNATURES):
+            minhash = self._job.recipe.minhash
+            with timings.stage("sign"):
+                permutations = minhash.bands * minhash.rows
+                signed = minhash_signatures(
+                    batch["text"], shingle=minhash.shingle, permutations=permutations, seed=minhash.seed
+                )
+            self._signed += len(signed.signatures) - signed.signatures.null_count
+            with timings.stage("write"):
+                writer.write(pa.RecordBatch.from_arrays(list(signed), names=["signature", "short"]))
 
     def commit(self, documents: Row) -> None:
-        """Commits both; a part that has the wanted row already is put again under the same name."""
-        rows = documents.file("documents").rows
-        self._commit("measures", self._measures, _measures_made_of(self._job, documents), rows, {})
-        made_of, notes = _signatures_made_of(self._job, documents), {"signed": self._signed}
-        self._commit("work/signatures", self._signatures, made_of, rows, notes)
-
-    def _commit(
-        self, step: str, writer: PartWriter, made_of: str, documents: int, notes: Mapping[str, int]
-    ) -> None:
-        count, stage = Count(), step.removeprefix("work/")
-        count.add(stage, IN, documents)
-        count.add(stage, OUT, writer.rows)
-        files: list[FinishedFile] = [writer.finish()]
-        commit(self._job, step, self._part, made_of=made_of, files=files, count=count, notes=notes)
+        """Commits what was written."""
+        for step, writer in self._writers.items():
+            count, stage = Count(), step.removeprefix("work/")
+            count.add(stage, IN, documents.file("documents").rows)
+            count.add(stage, OUT, writer.rows)
+            made_of = MADE_OF[step](self._job, documents)
+            notes = {"signed": self._signed} if step == SIGNATURES else {}
+            files = [writer.finish()]
+            commit(self._job, step, self._part, made_of=made_of, files=files, count=count, notes=notes)
 
 
 def _derive_again(job: Job, part: int, documents: Row) -> None:
-    """Measures and signatures from stored text, without reading a page again."""
+    """What is missing of measures and signatures, from stored text, without reading a page again."""
     timings, storage, annotate = Timings(), job.storage(), job.recipe.annotate
-    sandbox = open_sandbox(annotate, job.hashes[annotate.language_model])
-    with storage.scratch() as scratch:
-        derived = DerivedWriters(job, part, scratch)
+    steps = [s for s in MADE_OF if not is_done(job, read_row(job, s, part), MADE_OF[s](job, documents))]
+    with storage.scratch() as scratch, lend_sandbox(annotate, job.hashes[annotate.language_model]) as sandbox:
+        derived = DerivedWriters(job, part, scratch, steps)
         for batch in read_batches(storage, documents.file("documents"), columns=["text"]):
-            derived.write(identify_again(batch, sandbox, timings), timings)
+            if MEASURES in steps:
+                batch = identify_again(batch, sandbox, timings)
+            derived.write(batch, timings)
         derived.commit(documents)
-    timings.save(storage, "measures", part)
+    for step in steps:
+        timings.save(storage, step, part)
 
 
 def _commit_missing(job: Job, part: int, spans: Sequence[Span]) -> None:

@@ -4,8 +4,9 @@ Records go to the sandbox in groups and come back as one Arrow batch per group; 
 counted under its reason, and kept in quarantine with its raw bytes where it was damaged.
 """
 
-import threading
+import atexit
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -33,7 +34,8 @@ _BATCH_DOCUMENTS, _BATCH_BYTES = 2000, 4 << 20  # one batch of documents, a row 
 _MILLIONTHS = 1_000_000
 
 _TEXT_COLUMNS = ("charset", "title", "text", "language", "language_score")
-_workplace = threading.local()
+# Sandboxes that wait for work; appended to and popped from by the threads of this process (both are atomic).
+_idle: list[tuple[object, Sandbox]] = []
 
 
 @dataclass(slots=True)
@@ -45,8 +47,9 @@ class SplitResult:
     quarantine: list[dict[str, Any]] = field(default_factory=list)
 
 
-def open_sandbox(annotate: Annotate, model_sha256: str) -> Sandbox:
-    """The one sandbox of this worker thread, for these settings."""
+@contextmanager
+def lend_sandbox(annotate: Annotate, model_sha256: str) -> Iterator[Sandbox]:
+    """A sandbox with these settings for one piece of work; it stays open for the next piece in this process."""
     settings = orjson.dumps(
         {
             "engine": annotate.engine,
@@ -57,12 +60,27 @@ def open_sandbox(annotate: Annotate, model_sha256: str) -> Sandbox:
         }
     )
     limits = Limits(cpu_seconds=annotate.cpu_seconds, memory_bytes=annotate.memory_bytes)
-    if getattr(_workplace, "key", None) != (settings, limits):
-        if hasattr(_workplace, "sandbox"):
-            _workplace.sandbox.close()
-        _workplace.sandbox = Sandbox(TASK, settings, limits=limits)
-        _workplace.key = (settings, limits)
-    return _workplace.sandbox
+    key = (TASK, settings, limits)
+    while True:
+        try:
+            known, sandbox = _idle.pop()
+        except IndexError:
+            sandbox = Sandbox(TASK, settings, limits=limits)
+            break
+        if known == key:
+            break
+        sandbox.close()
+    try:
+        yield sandbox
+    finally:
+        _idle.append((key, sandbox))
+
+
+@atexit.register
+def close_sandboxes() -> None:
+    """Ends the children that wait for work."""
+    while _idle:
+        _idle.pop()[1].close()
 
 
 def frame(media: str, url: str, charset: str, payload: bytes) -> bytes:
@@ -72,11 +90,21 @@ def frame(media: str, url: str, charset: str, payload: bytes) -> bytes:
 
 
 def read_documents(
-    source: Source, spans: Sequence[Span], annotate: Annotate, sandbox: Sandbox, seed: int, result: SplitResult
+    source: Source,
+    spans: Sequence[Span],
+    annotate: Annotate,
+    sandbox: Sandbox,
+    seed: int,
+    result: SplitResult,
 ) -> Iterator[pa.RecordBatch]:
     """Batches with the columns of DOCUMENTS and, from the sandbox, `language` and `language_score`."""
     account = SpanAccount()
-    fields = {"text": source.fields.text, "id": source.fields.id, "url": source.fields.url, "date": source.fields.date}
+    fields = {
+        "text": source.fields.text,
+        "id": source.fields.id,
+        "url": source.fields.url,
+        "date": source.fields.date,
+    }
     records = read_split(
         spans,
         format=source.format,
@@ -137,7 +165,9 @@ def _groups(
         if isinstance(record, Skipped):
             result.count.add("read", record.reason, bytes=record.length)
             if record.quarantine:
-                result.quarantine.append(_set_aside(record, source, spans, "read", record.reason, "", "record", record.raw))
+                result.quarantine.append(
+                    _set_aside(record, source, spans, "read", record.reason, "", "record", record.raw)
+                )
             continue
         result.count.add("read", OUT, bytes=record.length)
         group.append(record)

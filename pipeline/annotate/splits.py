@@ -1,10 +1,11 @@
 """The plan of work: which bytes of which files make one split. A function of the inputs and the recipe only.
 
-A split is a tuple of spans, about `split_bytes` together: small files are grouped in their sorted order, large ones
-are cut at multiples of `split_bytes` where their format can be entered in the middle. The plan opens no file: which
-record belongs to which span is decided by the readers, from the bytes, so a cut that a file turns out not to allow
-(a compressed file without its usual name) costs balance between workers and nothing else.
-Cost: listing, and for local files one read of their content (sha256), which `known` saves on a rerun.
+A split is a tuple of spans, about `split_bytes` together: small files are grouped in their sorted order,
+large ones are cut at multiples of `split_bytes` where their format can be entered in the middle. The plan
+opens no file: which record belongs to which span is decided by the readers, from the bytes, so a cut that a
+file turns out not to allow (a compressed file without its usual name) costs balance between workers and
+nothing else. Cost: listing, and for local files one read of their content (sha256), which `known` saves on a
+rerun.
 """
 
 import hashlib
@@ -54,9 +55,10 @@ def list_input_files(
 ) -> list[InputFile]:
     """The files of one source, sorted by (path, root).
 
-    `paths` are files, folders (all files below) or globs (`*` and `?` within a name, `**` across folders), local or
-    URL. Names that start with "." or "_" are met only when written out. `known` gives identities that an earlier run
-    computed (see `known_identities`). ValueError for a path that matches nothing and for two files with one name.
+    `paths` are files, folders (all files below) or globs (`*` and `?` within a name, `**` across folders),
+    local or URL. Names that start with "." or "_" are met only when written out. `known` gives identities
+    that an earlier run computed (see `known_identities`). ValueError for a path that matches nothing and for
+    two files with one name.
     """
     known = known or {}
     files: dict[
@@ -75,7 +77,7 @@ def list_input_files(
         other = by_name.setdefault(file.path, file)
         if other is not file:
             raise ValueError(
-                f"{other.root}/{other.path} and {file.root}/{file.path} would get the same document ids, because both "
+                f"{other.root}/{other.path} and {file.root}/{file.path} would get the same ids: both "
                 f"are {file.path!r} below their folder: list a folder above both, or make them two sources"
             )
     return sorted(files.values(), key=lambda file: (file.path, file.root))
@@ -123,7 +125,7 @@ def split_from_bytes(split: bytes) -> tuple[str, tuple[Span, ...]]:
 
 
 def _can_be_cut(path: str, format: str) -> bool:
-    """WARC by member or record, Parquet by row group, plain JSONL by line; a page or a text is one document."""
+    """WARC by member or record, Parquet by row group, plain JSONL by line; a page or text is one document."""
     if format == "jsonl":
         return not path.lower().endswith(_COMPRESSED_NAMES)
     return format in ("warc", "parquet")
@@ -174,7 +176,7 @@ def _split_at_glob(path: str) -> tuple[str, list[str]]:
 def _descend(
     filesystem: pafs.FileSystem, folder: str, glob: list[str], prefix: str
 ) -> Iterator[tuple[str, pafs.FileInfo]]:
-    """Lists one folder per fixed level, so that a glob does not walk what it cannot match, and all below a `**`."""
+    """Lists one folder per level, so that a glob does not walk what it cannot match, and all below `**`."""
     recursive = glob[0] == "**"
     pattern = re.compile(_glob_expression(glob if recursive else glob[:1]))
     for status in filesystem.get_file_info(pafs.FileSelector(folder, recursive=recursive)):
@@ -188,7 +190,7 @@ def _descend(
 
 
 def _glob_expression(glob: list[str]) -> str:
-    """A regular expression for the segments of a glob; wildcards at the start of a name pass over hidden names."""
+    """A regular expression for the segments; a wildcard at the start of a name passes over hidden names."""
     expression = ""
     for position, segment in enumerate(glob):
         last = position == len(glob) - 1

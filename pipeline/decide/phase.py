@@ -24,7 +24,9 @@ DUPLICATE = "duplicate"
 
 _DOCUMENT_COLUMNS = ["id", "source", "url", "date", "text_digest"]
 _MEASURE_COLUMNS = sorted(
-    {rule.measure for rule in RULES} | {rule.per for rule in RULES if isinstance(rule.per, str)} | {"language"}
+    {rule.measure for rule in RULES}
+    | {rule.per for rule in RULES if isinstance(rule.per, str)}
+    | {"language"}
 )
 
 
@@ -102,7 +104,9 @@ def find_members(job: Job, part: int) -> Iterator[np.ndarray]:
         yield members[shared]
 
 
-def _scatter_members(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def _scatter_members(
+    job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
+) -> Iterator[tuple[int, bytes]]:
     """Members of clusters of two or more, to their cluster's partition."""
     for members in find_members(job, part):
         yield from _by_partition(members, job.partitions)
@@ -122,11 +126,15 @@ def judge_members(job: Job, members: np.ndarray) -> np.ndarray:
     verdicts["row"] = members["locator"] & np.uint64(0xFFFFFFFF)
     verdicts["survivor"], verdicts["cluster_id"] = survivors.choose_survivors(members)
     decide = job.recipe.decide
-    verdicts["validation"] = survivors.is_validation(verdicts["cluster_id"], decide.validation_share, job.recipe.seed)
+    verdicts["validation"] = survivors.is_validation(
+        verdicts["cluster_id"], decide.validation_share, job.recipe.seed
+    )
     return verdicts
 
 
-def _scatter_verdicts(job: Job, key: int, payload: bytes, blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def _scatter_verdicts(
+    job: Job, key: int, payload: bytes, blocks: Iterable[bytes]
+) -> Iterator[tuple[int, bytes]]:
     """Chooses the survivors of whole clusters and tells every member's part."""
     members = np.frombuffer(b"".join(blocks), survivors.MEMBER)
     verdicts = judge_members(job, members)
@@ -179,15 +187,23 @@ def decide_batch(
     at = (verdicts["row"] - np.uint32(first & 0xFFFFFFFF)).astype(np.int64)
     shared = clusters["cluster_size"].to_numpy() > 1
     if len(at) != np.count_nonzero(shared) or not shared[at].all():
-        raise RuntimeError(f"{np.count_nonzero(shared)} documents are in clusters, but {len(at)} came back from them")
-    survivor[at], cluster_id[at], validation[at] = verdicts["survivor"], verdicts["cluster_id"], verdicts["validation"]
+        raise RuntimeError(
+            f"{np.count_nonzero(shared)} documents are in clusters, but {len(at)} came back from them"
+        )
+    survivor[at], cluster_id[at], validation[at] = (
+        verdicts["survivor"],
+        verdicts["cluster_id"],
+        verdicts["validation"],
+    )
     kept = passes & (survivor == locators)
     first_rule = failing.argmax(axis=1)
     names = np.asarray([*RULE_NAMES, DUPLICATE, ""], object)
     reason = names[np.where(kept, len(RULE_NAMES) + 1, np.where(passes, len(RULE_NAMES), first_rule))]
     where, which = np.nonzero(failing)
     offsets = np.searchsorted(where, np.arange(rows + 1)).astype(np.int32)
-    failing_names = pa.DictionaryArray.from_arrays(which.astype(np.int32), pa.array(RULE_NAMES)).cast(pa.string())
+    failing_names = pa.DictionaryArray.from_arrays(which.astype(np.int32), pa.array(RULE_NAMES)).cast(
+        pa.string()
+    )
     return pa.RecordBatch.from_arrays(
         [
             pa.array(kept),

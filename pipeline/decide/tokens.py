@@ -53,7 +53,9 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
     first = 0
     with storage.scratch() as scratch:
         writer = PartWriter(scratch, "work/encoded", part, schema.ENCODED)
-        batches = (read_batches(storage, file, columns=names) for file, names in zip(files, columns, strict=True))
+        batches = (
+            read_batches(storage, file, columns=names) for file, names in zip(files, columns, strict=True)
+        )
         for documents, measures, decisions in timings.each("read", zip(*batches, strict=True)):
             kept = decisions["kept"]
             rows = np.flatnonzero(kept.to_numpy(zero_copy_only=False)).astype(np.uint32)
@@ -79,7 +81,15 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
                 writer.write(pa.RecordBatch.from_arrays(arrays, schema=schema.ENCODED))
             first += documents.num_rows
         notes = {"kept": [[*key, kept_documents[key], kept_tokens[key]] for key in sorted(kept_tokens)]}
-        commit(job, "work/encoded", part, made_of=payload.decode(), files=[writer.finish()], count=count, notes=notes)
+        commit(
+            job,
+            "work/encoded",
+            part,
+            made_of=payload.decode(),
+            files=[writer.finish()],
+            count=count,
+            notes=notes,
+        )
     timings.save(storage, "work/encoded", part)
 
 
@@ -103,7 +113,11 @@ def _finish_mixture(job: Job, number: int, payload: bytes, blocks: Iterable[byte
     sources, row_tokens = [], Counter[str]()
     for source in job.recipe.sources:
         micro = repeats_to_micro(source.repeats)
-        facts = {f"{split}_{what}": kept[source.name, split, what] for split in SPLITS for what in ("documents", "tokens")}
+        facts = {
+            f"{split}_{what}": kept[source.name, split, what]
+            for split in SPLITS
+            for what in ("documents", "tokens")
+        }
         sources.append({"name": source.name, "repeats_micro": micro, **facts})
         train = (facts["train_tokens"] + facts["train_documents"]) * micro // MICRO  # one <|endoftext|> each
         row_tokens["train"] += train

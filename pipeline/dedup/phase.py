@@ -19,6 +19,9 @@ from pipeline.phase import Job, Row, Step, commit, fingerprint, is_done, need_ro
 from pipeline.timings import Timings
 
 _VERSION = 1
+_INDEX_GROUP = (
+    1 << 16
+)  # rows per row group of the index: a look-up reads the groups whose limits hold its key
 _LABEL_GROUP = 1 << 18  # rows per row group of the labels: a part reads the few groups that overlap it
 
 
@@ -55,7 +58,9 @@ def _keys_of_candidates(job: Job) -> Iterator[tuple[int, bytes]]:
         yield from ((key, made_of.encode()) for key in _candidate_keys(job))
 
 
-def _scatter_candidates(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def _scatter_candidates(
+    job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
+) -> Iterator[tuple[int, bytes]]:
     timings, storage, choice = Timings(), job.storage(), job.recipe.deduplicate
     documents = need_rows(job, "documents", [part])[0].file("documents")
     start = schema.locator(part, 0)
@@ -76,8 +81,9 @@ def _scatter_candidates(job: Job, part: int, payload: bytes, blocks: Iterable[by
             present = batch[0].is_valid().to_numpy(zero_copy_only=False)
             locators = np.arange(start, start + batch.num_rows, dtype=np.uint64)[present]
             start += batch.num_rows
-            keys = minhash.band_keys(batch[0], bands=job.recipe.minhash.bands, rows=job.recipe.minhash.rows)
-            rows = candidates.band_rows(keys[present], locators)
+            signed = batch[0].drop_null()  # a document without words has no signature
+            keys = minhash.band_keys(signed, bands=job.recipe.minhash.bands, rows=job.recipe.minhash.rows)
+            rows = candidates.band_rows(keys, locators)
         yield from candidates.scatter_rows(rows, candidates.BAND, job.partitions)
     timings.save(storage, "work/candidates-scatter", part)
 
@@ -85,16 +91,24 @@ def _scatter_candidates(job: Job, part: int, payload: bytes, blocks: Iterable[by
 def _finish_candidates(job: Job, key: int, payload: bytes, blocks: Iterable[bytes]) -> None:
     timings, storage = Timings(), job.storage()
     family = key // job.partitions
-    rows = np.frombuffer(b"".join(blocks), candidates.BANDED if family == candidates.BAND else candidates.KEYED)
-    chosen = (False, job.recipe.deduplicate.url, job.recipe.deduplicate.text, job.recipe.deduplicate.near)[family]
+    rows = np.frombuffer(
+        b"".join(blocks), candidates.BANDED if family == candidates.BAND else candidates.KEYED
+    )
+    chosen = (False, job.recipe.deduplicate.url, job.recipe.deduplicate.text, job.recipe.deduplicate.near)[
+        family
+    ]
     edges = candidates.star_edges(rows) if chosen else np.empty((0, 2), np.uint64)
     with storage.scratch() as scratch:
         writer = PartWriter(scratch, "work/candidates", key, schema.NEAR_EDGES)
         writer.write(pa.record_batch([edges[:, 0], edges[:, 1]], schema=schema.NEAR_EDGES))
         files = [writer.finish()]
         if family in (candidates.ID, candidates.URL):
-            index = PartWriter(scratch, f"index/{candidates.FAMILIES[family]}", key % job.partitions, schema.INDEX)
-            index.write(candidates.sorted_index(rows).cast(schema.INDEX))
+            index = PartWriter(
+                scratch, f"index/{candidates.FAMILIES[family]}", key % job.partitions, schema.INDEX
+            )
+            keyed = candidates.sorted_index(rows).cast(schema.INDEX)
+            for start in range(0, len(rows), _INDEX_GROUP):
+                index.write(keyed.slice(start, _INDEX_GROUP))
             files.append(index.finish())
         notes = {"family": candidates.FAMILIES[family], "rows": len(rows), "edges": len(edges)}
         made_of = payload.decode()
@@ -140,7 +154,9 @@ def _finish_components(job: Job, number: int, payload: bytes, blocks: Iterable[b
 def _plan_clusters(job: Job) -> Iterator[tuple[int, bytes]]:
     labels = need_rows(job, "work/components", [0])[0].content
     documents = need_rows(job, "documents", range(job.parts))
-    for part, (row, done) in enumerate(zip(documents, read_rows(job, "clusters", range(job.parts)), strict=True)):
+    for part, (row, done) in enumerate(
+        zip(documents, read_rows(job, "clusters", range(job.parts)), strict=True)
+    ):
         made_of = fingerprint(_VERSION, part, row.file("documents").rows, labels)
         if not is_done(job, done, made_of):
             yield part, made_of.encode()
@@ -172,6 +188,8 @@ def _labels_of_part(job: Job, row: Row, part: int) -> pa.Table:
         return pq.read_table(source, filters=filters, use_threads=False)
 
 
-CANDIDATES = Step("work/candidates", _plan_candidates, _finish_candidates, (_scatter_candidates,), _keys_of_candidates)
+CANDIDATES = Step(
+    "work/candidates", _plan_candidates, _finish_candidates, (_scatter_candidates,), _keys_of_candidates
+)
 COMPONENTS = Step("work/components", _plan_components, _finish_components)
 CLUSTERS = Step("clusters", _plan_clusters, _finish_clusters)

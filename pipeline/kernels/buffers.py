@@ -1,8 +1,9 @@
-"""Arrow string columns as the two plain arrays that kernels read, and kernel results as Arrow columns.
+"""Arrow string columns as the two plain arrays that kernels read, and back.
 
-Cost: the text itself is never copied; 8 bytes of offsets per document are made for `string` (whose offsets are 32
-bits). The one exception is a null that hides text behind it (legal in Arrow, made by no common writer): such a column
-is copied with its nulls emptied, so that a kernel never reads what the column says is not there.
+Cost: the text itself is never copied; 8 bytes of offsets per document are made for `string` (whose offsets
+are 32 bits). The one exception is a null that hides text behind it (legal in Arrow, made by no common
+writer): such a column is copied with its nulls emptied, so that a kernel never reads what the column says is
+not there.
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 
 class TextBuffers(NamedTuple):
-    """UTF-8 documents end to end: document i is `bytes[offsets[i]:offsets[i + 1]]`. Both arrays are read-only.
+    """UTF-8 documents end to end: document i is `bytes[offsets[i]:offsets[i + 1]]`. Both are read-only.
 
     `offsets`: int64 [documents + 1], never decreasing, does not have to start at 0. `bytes`: uint8 [any].
     """
@@ -47,16 +48,6 @@ def text_array(buffers: TextBuffers) -> pa.LargeStringArray:
     return pa.LargeStringArray.from_buffers(
         documents, pa.py_buffer(np.ascontiguousarray(buffers.offsets)), pa.py_buffer(buffers.bytes)
     )
-
-
-def fixed_binary(
-    rows: NDArray[np.generic], *, valid: NDArray[np.bool_] | None = None
-) -> pa.FixedSizeBinaryArray:
-    """Rows of a two-dimensional array as fixed-size binary, null where not `valid` (no copy of the rows)."""
-    rows = np.ascontiguousarray(rows)
-    bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
-    storage = pa.binary(rows.shape[1] * rows.itemsize)
-    return pa.FixedSizeBinaryArray.from_buffers(storage, len(rows), [bits, pa.py_buffer(rows)])
 
 
 def read_only(array: NDArray[np.generic]) -> NDArray:

@@ -1,11 +1,12 @@
 """fold-v1: the form in which two copies of a text are equal whatever their case, spacing and punctuation.
 
-Kept are letters, numbers and marks (category L, N, M), in simple lower case; everything else goes: white space,
-punctuation, symbols, emoji with their selectors, controls, invisible joiners. Not done, on purpose: NFKC (² stays
-apart from 2, and full-width from half-width letters), accents, traditional and simplified characters, numbers to 0.
-Texts that differ in words, digits or accents stay different.
+Kept are letters, numbers and marks (category L, N, M), in simple lower case; everything else goes: white
+space, punctuation, symbols, emoji with their selectors, controls, invisible joiners. Not done, on purpose:
+NFKC (² stays apart from 2, and full-width from half-width letters), accents, traditional and simplified
+characters, numbers to 0. Texts that differ in words, digits or accents stay different.
 
-The fold is part of what a digest means: any change is a new version with a new name. Cost: about 3 ns per byte.
+The fold is part of what a digest means: any change is a new version with a new name. Cost: 0.01 to 0.02
+ms for a page of 5 kB.
 """
 
 import numpy as np
@@ -24,7 +25,8 @@ def fold_text(text: pa.Array) -> TextBuffers:
     """The folded UTF-8 of every document of a string or large_string array; a null folds to nothing."""
     buffers = text_buffers(text)
     size = int(buffers.offsets[-1] - buffers.offsets[0])
-    # Lower case is at most half longer: Ⱥ and Ⱦ (2 bytes) become ⱥ and ⱦ (3 bytes), all others keep their size or shrink.
+    # Lower case is at most half longer: Ⱥ and Ⱦ (2 bytes) become ⱥ and ⱦ (3 bytes), all others keep their
+    # size or shrink.
     folded = np.empty(size + size // 2 + 1, np.uint8)
     offsets = np.zeros_like(buffers.offsets)
     _fold_documents(buffers.offsets, buffers.bytes, load_tables(), folded, offsets)

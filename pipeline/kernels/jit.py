@@ -1,23 +1,24 @@
-"""The one place where Numba is configured: what a kernel is, for which processor, and where its machine code is kept.
+"""The one place where Numba is configured: what a kernel is, for which processor, where its code is kept.
 
 A kernel releases the GIL, keeps IEEE arithmetic, and is compiled once per machine: the first call in a fresh
-folder compiles (seconds), later processes load the machine code (milliseconds). Kernels compile at their first
-call, not at import, so importing a stage costs nothing; every caller passes the same array types (see `buffers`),
-so each kernel has one compiled form.
+folder compiles (seconds), later processes load the machine code (milliseconds). Kernels compile at their
+first call, not at import, so importing a stage costs nothing; every caller passes the same array types (see
+`buffers`), so each kernel has one compiled form.
 
-A kernel cannot allocate: its caller passes results and scratch memory in, sized from the batch. In return Numba's
-reference counts go (`_nrt=False`), which would be taken around every small function that is handed an array: the
-word scanner runs ten times as fast without them. A kernel that allocates does not compile (Numba then says
-"Only accept returning of array passed into the function" or "NRT required").
+A kernel cannot allocate: its caller passes results and scratch memory in, sized from the batch. In return
+Numba's reference counts go (`_nrt=False`), which would be taken around every small function that is handed an
+array: the word scanner runs ten times as fast without them. A kernel that allocates does not compile (Numba
+then says "Only accept returning of array passed into the function" or "NRT required").
 
-Numba's cache is pickle: whoever can write the folder can run code as us. So it is private (0700), and a folder that
-belongs to another user, or that others may write to, is refused. Numba looks only at a function's own file for
-changes; the folder's name therefore carries a digest of every source file that defines a kernel, and a kernel that
-inlines a changed one from another file is compiled again. Old folders may be deleted at any time.
+Numba's cache is pickle: whoever can write the folder can run code as us. So it is private (0700), and a
+folder that belongs to another user, or that others may write to, is refused. Numba looks only at a function's
+own file for changes; the folder's name therefore carries a digest of every source file that defines a kernel,
+and a kernel that inlines a changed one from another file is compiled again. Old folders may be deleted at any
+time.
 
-The processor is pinned: every x86 host with AVX2 runs the same code, never "whatever this host has". Results do
-not depend on it (kernels compute in integers), the cache and the speed do. `TARGET` goes into the manifest.
-NUMBA_BOUNDSCHECK=1 compiles checked kernels into a folder of their own.
+The processor is pinned: every x86 host with AVX2 runs the same code, never "whatever this host has". Results
+do not depend on it (kernels compute in integers), the cache and the speed do. `TARGET` goes into the
+manifest. NUMBA_BOUNDSCHECK=1 compiles checked kernels into a folder of their own.
 """
 
 import hashlib
@@ -37,7 +38,7 @@ _LEVEL_3_FEATURES = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 
 
 def pinned_target() -> str:
-    """LLVM name of the processor that kernels are compiled for: "x86-64-v3" where the host runs it, else "generic"."""
+    """LLVM name of the processor to compile for: "x86-64-v3" where the host runs that, else "generic"."""
     if not binding.get_process_triple().startswith("x86_64"):
         return "generic"
     features = binding.get_host_cpu_features()
@@ -56,7 +57,7 @@ def source_digest() -> str:
 
 
 def private_folder(folder: Path) -> Path:
-    """Create `folder` with mode 0700, or check that it is ours alone to write; PermissionError if it is not."""
+    """Create `folder` with mode 0700, or check that only we may write to it; PermissionError if not."""
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.mkdir(exist_ok=True, mode=0o700)
     for place in (folder.parent, folder):
@@ -79,7 +80,8 @@ def cache_folder() -> Path:
 
 TARGET = pinned_target()
 
-# Through the environment, because Numba reads it again whenever it finds it changed, and would forget attributes.
+# Through the environment, because Numba reads it again whenever it finds it changed, and would forget
+# attributes.
 os.environ["NUMBA_CPU_NAME"] = TARGET
 os.environ["NUMBA_CPU_FEATURES"] = ""
 os.environ["NUMBA_CACHE_DIR"] = str(cache_folder())
@@ -87,5 +89,5 @@ numba.config.reload_config()  # type: ignore[attr-defined]
 
 
 def kernel(function: Kernel) -> Kernel:
-    """Compile `function` at its first call, without the GIL, fast-math or allocation, and keep the machine code."""
+    """Compile `function` at its first call, without GIL, fast-math or allocation, and keep its code."""
     return numba.njit(nogil=True, cache=True, fastmath=False, _nrt=False)(function)  # type: ignore[return-value]

@@ -1,12 +1,12 @@
 """What kind of character a code point is, and its lower case: one frozen table, the same on every host.
 
 `unicode_classes.npz` (Unicode 14.0, the version of Python 3.11) is written by `python -m
-pipeline.kernels.unicode_classes` and committed, so that no library update changes what a word is; a new Unicode
-version is a new table and a new corpus. Python's `unicodedata` knows general categories but no scripts, so scripts
-are taken from character names.
+pipeline.kernels.unicode_classes` and committed, so that no library update changes what a word is; a new
+Unicode version is a new table and a new corpus. Python's `unicodedata` knows general categories but no
+scripts, so scripts are taken from character names.
 
-The table has two levels: `index[code point >> 7]` names a block of 128 entries. It takes about 0.2 MB in memory, and
-the blocks of one language fit the first-level cache.
+The table has two levels: `blocks[code point >> 7]` names a block of 128 entries. It takes about 0.2 MB in
+memory, and the blocks of one language fit the first-level cache.
 """
 
 import unicodedata
@@ -44,8 +44,9 @@ WORD_START = LETTER | NUMBER
 WORD_ALONE = HAN | KANA | UNSEGMENTED
 WORD_INSIDE = MARK | JOINER
 
-# FineWeb's line end set `. ' " ! ?` (fineweb_quality_filter.py), with the same marks of other scripts (from Unicode's
-# Sentence_Terminal), the ellipsis, colons and semicolons, and closing quotation marks of any tradition.
+# FineWeb's line end set `. ' " ! ?` (fineweb_quality_filter.py), with the same marks of other scripts (from
+# Unicode's Sentence_Terminal), the ellipsis, colons and semicolons, and closing quotation marks of any
+# tradition.
 TERMINALS = ".?!;:\"'…。！？；：．｡‼‽⁇⁈⁉" + "։؟؛۔।॥။።៕᠃" + "”’“」』»«›"
 # Gopher's and datatrove's `•` and `-`, dolma's `*`, and the bullets that browsers and word processors write.
 # No dashes longer than a hyphen: in Spanish, French or Russian these begin the lines of a dialogue.
@@ -63,14 +64,19 @@ _HAN_NAMES = (
     "IDEOGRAPHIC ITERATION MARK",
 )
 _KANA_NAMES = ("HIRAGANA ", "KATAKANA ", "HALFWIDTH KATAKANA ", "KATAKANA-HIRAGANA PROLONGED SOUND MARK")
-# Planes 2 and 3 are reserved for ideographs as a whole, so later additions to them are Han in this table already.
+# Planes 2 and 3 are reserved for ideographs as a whole, so later additions to them are Han in this table
+# already.
 _IDEOGRAPHIC_PLANES = (range(0x20000, 0x2FFFE), range(0x30000, 0x3FFFE))
 
 
 class UnicodeTables(NamedTuple):
-    """`index` uint16 [8704], `classes` uint16 [blocks * 128], `lower` int32 [blocks * 128], to be added for lower case."""
+    """Two levels: character c has the entry `blocks[c >> 7] * 128 + c % 128` of `classes` and `lower`.
 
-    index: NDArray[np.uint16]
+    `blocks`: uint16 [8704]. `classes`: uint16 [entries], the bits above. `lower`: int32 [entries], to be
+    added to the code point for its lower case.
+    """
+
+    blocks: NDArray[np.uint16]
     classes: NDArray[np.uint16]
     lower: NDArray[np.int32]
 
@@ -110,17 +116,17 @@ def classify(character: str) -> int:
 def build_tables() -> UnicodeTables:
     """The table as this Python's Unicode version makes it (about 1 s)."""
     size = 1 << BLOCK_BITS
-    blocks: dict[tuple[tuple[int, int], ...], int] = {}
-    index = []
+    numbers: dict[tuple[tuple[int, int], ...], int] = {}
+    blocks = []
     for start in range(0, LAST_CODE_POINT + 1, size):
         # Simple case mapping: İ, the only character whose full lower case is two code points, becomes i.
         block = tuple(
             (classify(character), ord(character.lower()[0]) - ord(character))
             for character in map(chr, range(start, start + size))
         )
-        index.append(blocks.setdefault(block, len(blocks)))
-    entries = np.array(list(blocks), np.int32).reshape(-1, 2)
-    return UnicodeTables(np.array(index, np.uint16), entries[:, 0].astype(np.uint16), entries[:, 1].copy())
+        blocks.append(numbers.setdefault(block, len(numbers)))
+    entries = np.array(list(numbers), np.int32).reshape(-1, 2)
+    return UnicodeTables(np.array(blocks, np.uint16), entries[:, 0].astype(np.uint16), entries[:, 1].copy())
 
 
 @cache

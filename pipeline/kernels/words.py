@@ -1,20 +1,22 @@
-"""What a word is, in any language, without a dictionary: the scanner that every kernel over words goes through.
+"""What a word is, in any language, without a dictionary: the scanner of every kernel that reads words.
 
 A *word* is
-- one letter of a script written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar, Tibetan) with the marks on it, or
+- one letter of a script written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar, Tibetan) with the marks
+  on it, or
 - a longest run of other letters, numbers and marks; an apostrophe (' or ’) between two of them belongs to it.
-Hangul syllables, written with spaces between words, run like Latin letters. Invisible joiners (soft hyphen,
-zero-width (non-)joiner, direction marks, variation selectors) neither end a word nor count as characters of it.
+  Hangul syllables, written with spaces between words, run like Latin letters. Invisible joiners (soft hyphen,
+  zero-width (non-)joiner, direction marks, variation selectors) neither end a word nor count as characters of
+  it.
 
-So "Don’t re-use 3.5 kg 米酒!" has the words don't, re, use, 3, 5, kg, 米, 酒. Peers need a dictionary here (FineWeb2:
-jieba and friends, about 1 MB/s); counts for Chinese differ by their mean word length of about 1.6 characters, so the
-thresholds of a recipe must be meant for single characters.
+So "Don’t re-use 3.5 kg 米酒!" has the words don't, re, use, 3, 5, kg, 米, 酒. Peers need a dictionary here
+(FineWeb2: jieba and friends, about 1 MB/s); counts for Chinese differ by their mean word length of about 1.6
+characters, so the thresholds of a recipe must be meant for single characters.
 
-A word's *hash* is of its lower-case code points: two words that differ in case, in the kind of apostrophe or in
-joiners only have one hash. It is frozen, since stored signatures are made of it.
+A word's *hash* is of its lower-case code points: two words that differ in case, in the kind of apostrophe or
+in joiners only have one hash. It is frozen, since stored signatures are made of it.
 
-Text is UTF-8. Kernels stay inside the document whatever its bytes are: a byte that starts no complete character
-counts as one U+FFFD.
+Text is UTF-8. Kernels stay inside the document whatever its bytes are: a byte that starts no complete
+character counts as one U+FFFD.
 """
 
 import numpy as np
@@ -37,7 +39,8 @@ _HAN_FIRST_LEAD = 0xE4
 _HAN_LAST_LEAD = 0xE9
 _BLOCK_MASK = (1 << BLOCK_BITS) - 1
 
-# FNV-1a's offset basis (64 bits), over code points instead of bytes and with a denser multiplier: the golden ratio's.
+# FNV-1a's offset basis (64 bits), over code points instead of bytes and with a denser multiplier: the golden
+# ratio's.
 _HASH_BASIS = np.uint64(0xCBF29CE484222325)
 _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 # The finaliser of MurmurHash3 (fmix64, Appleby, public domain).
@@ -98,7 +101,7 @@ def read_character(text, at, stop, tables):
 @kernel
 def entry_of(code_point, tables):
     """Where the table has the classes and the lower case of a code point."""
-    return (np.int64(tables.index[code_point >> BLOCK_BITS]) << BLOCK_BITS) + (code_point & _BLOCK_MASK)
+    return (np.int64(tables.blocks[code_point >> BLOCK_BITS]) << BLOCK_BITS) + (code_point & _BLOCK_MASK)
 
 
 @kernel

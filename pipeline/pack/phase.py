@@ -19,7 +19,7 @@ from pipeline.pack.gather import gather_stream
 from pipeline.pack.shards import write_shard
 from pipeline.pack.vocabulary import Vocabulary, find_vocabulary, load_ranks
 from pipeline.parts import FinishedFile, PartFile, file_sha256, finished, read_batches
-from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_row, read_rows, row_name
+from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_rows, row_name
 from pipeline.timings import Timings
 
 _VERSION = 1

@@ -18,7 +18,15 @@ from pipeline.parts import PartFile
 from pipeline.phase import Job, Row, need_rows
 from pipeline.storage import Storage
 
-PER_PART = ("documents", "measures", "work/signatures", "clusters", "decisions", "work/encoded", "work/exchange")
+PER_PART = (
+    "documents",
+    "measures",
+    "work/signatures",
+    "clusters",
+    "decisions",
+    "work/encoded",
+    "work/exchange",
+)
 _READERS = 16
 
 # (giving stage, taking stage): the records of one must be those of the other.
@@ -50,7 +58,9 @@ def collect_rows(job: Job) -> dict[str, list[Row]]:
     rows["work/candidates"] = need_rows(job, "work/candidates", range(len(FAMILIES) * job.partitions))
     rows["work/components"] = need_rows(job, "work/components", [0])
     rows["work/mixture"] = need_rows(job, "work/mixture", [0])
-    rows["work/shards"] = need_rows(job, "work/shards", [shard_number(*shard) for shard in planned_shards(job)])
+    rows["work/shards"] = need_rows(
+        job, "work/shards", [shard_number(*shard) for shard in planned_shards(job)]
+    )
     return rows
 
 
@@ -64,7 +74,9 @@ def audit(job: Job) -> Audit:
         *_shuffles(rows, totals, job),
         *_footers(job.storage(), rows, totals),
     ]
-    equations.append(("splits in the plan and splits in the ledger", job.parts, totals.side("splits", IN).records))
+    equations.append(
+        ("splits in the plan and splits in the ledger", job.parts, totals.side("splits", IN).records)
+    )
     return Audit(rows, totals, find_imbalances(totals, equations))
 
 
@@ -79,12 +91,24 @@ def _between_stages(totals: Totals) -> Iterable[tuple[str, int, int]]:
 
 def _tokens(totals: Totals, shards: list[Row], job: Job) -> Iterable[tuple[str, int, int]]:
     dealt = totals.side("copies", OUT)
-    yield "tokens dealt with their ends, and tokens in shards", dealt.tokens + dealt.records, totals.side("shards", IN).tokens
-    yield "tokens gathered and tokens written", totals.side("shards", IN).tokens, totals.side("shards", OUT).tokens
+    yield (
+        "tokens dealt with their ends, and tokens in shards",
+        dealt.tokens + dealt.records,
+        totals.side("shards", IN).tokens,
+    )
+    yield (
+        "tokens gathered and tokens written",
+        totals.side("shards", IN).tokens,
+        totals.side("shards", OUT).tokens,
+    )
     for row in shards:
         rows_needed = -(-row.notes["tokens"] // job.recipe.pack.row_tokens)
         in_files = sum(file.rows for file in row.files)
-        yield f"rows of {row.notes['split']} shard {row.notes['shard']} by tokens and by row", rows_needed, in_files
+        yield (
+            f"rows of {row.notes['split']} shard {row.notes['shard']} by tokens and by row",
+            rows_needed,
+            in_files,
+        )
 
 
 def _shuffles(rows: dict[str, list[Row]], totals: Totals, job: Job) -> Iterable[tuple[str, int, int]]:
@@ -118,8 +142,14 @@ def _footers(storage: Storage, rows: dict[str, list[Row]], totals: Totals) -> It
             for file, found in zip(files, held, strict=True):
                 yield f"rows of {file.name} in its commit row and in the file", file.rows, found
             if step in stages:
-                found = sum(n for file, n in zip(files, held, strict=True) if file.name.startswith(f"{step}/"))
-                yield f"records out of {stages[step]} and rows in {step}/", totals.side(stages[step], OUT).records, found
+                found = sum(
+                    n for file, n in zip(files, held, strict=True) if file.name.startswith(f"{step}/")
+                )
+                yield (
+                    f"records out of {stages[step]} and rows in {step}/",
+                    totals.side(stages[step], OUT).records,
+                    found,
+                )
 
 
 def rows_in_file(storage: Storage, file: PartFile) -> int:

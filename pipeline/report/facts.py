@@ -66,7 +66,9 @@ def gather_facts(job: Job, manifest: Mapping[str, Any]) -> Facts:
                 documents[source, language] += number
                 tokens[source, language] += of_them
     written["pack"] += sum(shard["bytes"] for shards in manifest["tokens"].values() for shard in shards)
-    kept = tuple((*key, documents[key], tokens[key]) for key in sorted(tokens, key=lambda key: (-tokens[key], key)))
+    kept = tuple(
+        (*key, documents[key], tokens[key]) for key in sorted(tokens, key=lambda key: (-tokens[key], key))
+    )
     seconds, stage_seconds = _seconds(job)
     return Facts(funnel, kept, seconds, stage_seconds, written)
 
@@ -87,4 +89,6 @@ def _seconds(job: Job) -> tuple[dict[str, float], dict[str, float]]:
         phases[PHASE_OF_STEP.get(step, step)] += record.get("nanoseconds", 0)
         for stage, nanoseconds in record.get("stages", {}).items():
             stages[stage] += nanoseconds
-    return {key: value / 1e9 for key, value in phases.items()}, {key: value / 1e9 for key, value in stages.items()}
+    return {key: value / 1e9 for key, value in phases.items()}, {
+        key: value / 1e9 for key, value in stages.items()
+    }

@@ -27,14 +27,25 @@ from pipeline.report.audit import Audit
 
 FORMAT = 1
 _DIGESTED = ("documents", "measures", "clusters", "decisions", "work/shards")
-_LIBRARIES = ("apache-beam", "brotli", "fasttext-numpy2-wheel", "numba", "numpy", "pyarrow", "resiliparse", "tiktoken")
+_LIBRARIES = (
+    "apache-beam",
+    "brotli",
+    "fasttext-predict",
+    "numba",
+    "numpy",
+    "pyarrow",
+    "resiliparse",
+    "tiktoken",
+)
 _LIBRARIES += ("trafilatura", "zstandard")
 
 
 def build_manifest(job: Job, audit: Audit) -> dict[str, Any]:
     """The manifest of a run as JSON-able values (formats.md)."""
     plan = load_plan(job.storage())
-    vocabulary = load_ranks(find_vocabulary(job.recipe.pack.vocabulary), sha256=job.hashes[job.recipe.pack.vocabulary])[0]
+    vocabulary = load_ranks(
+        find_vocabulary(job.recipe.pack.vocabulary), sha256=job.hashes[job.recipe.pack.vocabulary]
+    )[0]
     sources = describe_sources(job, audit)
     tokens = {split: [_shard(row) for row in _shards(audit, split)] for split in SPLITS}
     return {
@@ -47,15 +58,18 @@ def build_manifest(job: Job, audit: Audit) -> dict[str, Any]:
             "files": dict(sorted(job.hashes.items())),
         },
         "inputs": [
-            {"source": entry["source"], "path": entry["path"], "bytes": entry["bytes"], "identity": entry["identity"]}
+            {
+                "source": entry["source"],
+                "path": entry["path"],
+                "bytes": entry["bytes"],
+                "identity": entry["identity"],
+            }
             for entry in plan["inputs"]
         ],
         "content_digest": content_digest(audit.rows),
         "balanced": not audit.problems,
         "problems": audit.problems,
-        "ledger": [
-            {"phase": phase_of(entry.stage), **asdict(entry)} for entry in audit.totals.entries
-        ],
+        "ledger": [{"phase": phase_of(entry.stage), **asdict(entry)} for entry in audit.totals.entries],
         "sources": sources,
         "vocabulary": {
             "file": vocabulary.file,
@@ -84,7 +98,9 @@ def phase_of(stage: str) -> str:
 
 def content_digest(rows: dict[str, list[Row]]) -> str:
     """blake2b-128 over the content digests of all parts that make the corpus."""
-    return fingerprint([(step, row.number, [file.content for file in row.files]) for step in _DIGESTED for row in rows[step]])
+    return fingerprint(
+        [(step, row.number, [file.content for file in row.files]) for step in _DIGESTED for row in rows[step]]
+    )
 
 
 def describe_sources(job: Job, audit: Audit) -> list[dict[str, Any]]:

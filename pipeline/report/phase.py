@@ -25,7 +25,9 @@ def _finish(job: Job, number: int, payload: bytes, blocks: Iterable[bytes]) -> N
     write_manifest(job, manifest, found)
     job.storage().put_bytes("report.html", render_page(job, manifest).encode())
     if found.problems:
-        raise Unbalanced("the ledger does not balance:\n" + "\n".join(f"- {problem}" for problem in found.problems))
+        raise Unbalanced(
+            "the ledger does not balance:\n" + "\n".join(f"- {problem}" for problem in found.problems)
+        )
 
 
 REPORT = Step("report", _plan, _finish)

@@ -28,9 +28,13 @@ def open_run(output: str) -> Job:
     tree = load_plan(storage)
     manifest = storage.read_bytes("MANIFEST.json")
     if manifest is None or orjson.loads(manifest)["recipe"] != tree["recipe"]:
-        raise LookupError(f"the run in {output} is not finished: `sluice run` with the same --output goes on with it")
+        raise LookupError(
+            f"the run in {output} is not finished: `sluice run` with the same --output goes on with it"
+        )
     splits = tuple(orjson.dumps(split) for split in tree["splits"])
-    return Plan(recipe_from_tree(tree["recipe"]), tree["hashes"], (), splits).job(output, accept_missing=False)
+    return Plan(recipe_from_tree(tree["recipe"]), tree["hashes"], (), splits).job(
+        output, accept_missing=False
+    )
 
 
 def read_manifest(job: Job) -> dict[str, Any]:
@@ -45,7 +49,9 @@ def split_locator(locator: int) -> tuple[int, int]:
 
 def find_locators(job: Job, family: str, key: bytes) -> list[int]:
     """Locators of the documents that have a 16-byte key, by one partition of index/id or index/url; sorted."""
-    partition = (int.from_bytes(key[:8], "little") >> 32) % job.partitions  # as candidates.scatter_rows deals them
+    partition = (
+        int.from_bytes(key[:8], "little") >> 32
+    ) % job.partitions  # as candidates.scatter_rows deals them
     number = FAMILIES.index(family) * job.partitions + partition
     file = need_rows(job, "work/candidates", [number])[0].file(f"index/{family}")
     found: list[int] = []

@@ -21,7 +21,9 @@ def print_estimate(console: Console, estimate: Estimate, name: str) -> None:
         f"{human_bytes(estimate.output_bytes)} of disk (rough)"
     )
     if estimate.free_bytes is not None and estimate.free_bytes < estimate.output_bytes:
-        console.print(f"[red]only {human_bytes(estimate.free_bytes)} of disk are free; finished parts survive a full disk")
+        console.print(
+            f"[red]only {human_bytes(estimate.free_bytes)} of disk are free; finished parts survive a full disk"
+        )
 
 
 def print_summary(console: Console, job: Job) -> None:
@@ -88,7 +90,9 @@ def human_bytes(number: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """4,000 as "1 h 7 min"."""
+    """4,000 as "67 min", 0.04 as "40 ms"."""
+    if seconds < 0.1:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 120:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)

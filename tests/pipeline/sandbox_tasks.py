@@ -1,4 +1,4 @@
-"""Tasks for tests/pipeline/test_sandbox.py: each frame is an order, and most of them are bad for the child."""
+"""Tasks for tests/pipeline/test_sandbox.py: each frame is an order, and most are bad for the child."""
 
 import os
 import re

@@ -10,7 +10,10 @@ from pipeline.cli import main
 from pipeline.config import RecipeError
 from pipeline.recipe_file import load_recipe, packaged_recipes, recipe_from_tree, recipe_to_tree
 
-MINIMAL = {"name": "test", "sources": [{"name": "web", "kind": "web", "format": "warc", "paths": ["x.warc.gz"]}]}
+MINIMAL = {
+    "name": "test",
+    "sources": [{"name": "web", "kind": "web", "format": "warc", "paths": ["x.warc.gz"]}],
+}
 
 
 def test_packaged_recipes_are_valid() -> None:
@@ -35,9 +38,15 @@ def test_recipe_survives_the_manifest() -> None:
         ({"seed": True}, ["seed must be int"]),
         ({"decide": {"survivor": ["longst"]}}, ["decide.survivor", "'longest'"]),
         ({"decide": {"validation_share": 1.5}}, ["decide.validation_share = 1.5", "between 0 and 1"]),
-        ({"decide": {"thresholds": {"web": {"en": {"min_word": 5}}}}}, ["decide.thresholds.web.en.min_word", "min_words"]),
+        (
+            {"decide": {"thresholds": {"web": {"en": {"min_word": 5}}}}},
+            ["decide.thresholds.web.en.min_word", "min_words"],
+        ),
         ({"decide": {"thresholds": {"web": {"en": {"max_digit_share": 30.0}}}}}, ["max_digit_share = 30.0"]),
-        ({"decide": {"thresholds": {"web": {"en": {"min_words": 9, "max_words": 3}}}}}, ["min_words", "nothing could pass"]),
+        (
+            {"decide": {"thresholds": {"web": {"en": {"min_words": 9, "max_words": 3}}}}},
+            ["min_words", "nothing could pass"],
+        ),
         ({"decide": {"thresholds": {"wab": {}}}}, ["'wab'", "'web'"]),
         ({"decide": {"validation_share": float("nan")}}, ["decide.validation_share = nan"]),
         ({"sources": []}, ["sources is empty"]),
@@ -55,7 +64,11 @@ def test_wrong_values_name_the_key(change: dict[str, object], words: list[str]) 
 
 
 def test_settings_reach_tables_and_sources() -> None:
-    settings = ["annotate.engine=trafilatura", "sources.web.repeats=3", "decide.thresholds.web.en.min_words=7"]
+    settings = [
+        "annotate.engine=trafilatura",
+        "sources.web.repeats=3",
+        "decide.thresholds.web.en.min_words=7",
+    ]
     recipe = load_recipe("quickstart", settings)
     assert recipe.annotate.engine == "trafilatura"
     assert recipe.sources[0].repeats == 3.0
@@ -84,7 +97,10 @@ def test_wrong_settings_are_refused(setting: str, word: str) -> None:
         (["quickstart", "--set", "sources.web.paths=['/nowhere/*.gz']"], "/nowhere"),
         (["quickstart", "--set", "annotate.language_model=/nowhere/lid.bin"], "annotate.language_model"),
         (["quickstart", "--set", "pack.vocabulary=sluice-23k"], "pack.vocabulary"),
-        (["quickstart", "--set", "sources.books.paths=['package://web/*.warc.gz']"], "matched by two sources"),
+        (
+            ["quickstart", "--set", "sources.books.paths=['package://web/*.warc.gz']"],
+            "matched by two sources",
+        ),
         (["quickstart", "--runner", "dask"], "loses"),
         (["quickstart", "--runner", "flnk"], "flink"),
         (["quickstart", "--phase", "anotate"], "annotate"),
@@ -101,6 +117,8 @@ def test_command_fails_early_and_leaves_nothing(
 
 
 def test_a_wrong_recipe_is_refused_before_beam_is_loaded() -> None:
-    command = "import sys; from pipeline.cli import main; code = main(['run', 'quickstat', '--output', 'x']); "
+    command = (
+        "import sys; from pipeline.cli import main; code = main(['run', 'quickstat', '--output', 'x']); "
+    )
     command += "sys.exit(code if not {'apache_beam', 'numba'} & set(sys.modules) else 99)"
     assert subprocess.run([sys.executable, "-c", command], capture_output=True).returncode == 2

@@ -80,7 +80,9 @@ def layer(name: str) -> int:
     if not parts or parts[0] in BOTTOM:
         return 0
     if parts[0] in STAGES:
-        return 2 if parts[0] == "report" or "phase" in parts[1:2] or parts[1:2] in (["tokens"], ["split"]) else 1
+        return (
+            2 if parts[0] == "report" or "phase" in parts[1:2] or parts[1:2] in (["tokens"], ["split"]) else 1
+        )
     return 2 if parts[0] in MACHINERY else 3
 
 
@@ -91,7 +93,9 @@ def test_layers_of_the_pipeline(path: Path) -> None:
         return
     for other in imports(path):
         if other.startswith("pipeline."):
-            assert layer(other) <= layer(name), f"{name} (layer {layer(name)}) imports {other} (layer {layer(other)})"
+            assert layer(other) <= layer(name), (
+                f"{name} (layer {layer(name)}) imports {other} (layer {layer(other)})"
+            )
             inner, outer = name.split(".")[1], other.split(".")[1]
             if layer(name) == layer(other) == 1 and inner in STAGES and outer in STAGES:
                 assert inner == outer, f"stages of {inner} and {outer} know each other"
@@ -107,6 +111,8 @@ def test_shards_need_neither_beam_nor_numba() -> None:
             continue
         seen.add(name)
         for other in imports(path):
-            assert other.split(".")[0] not in ("apache_beam", "numba", "fasttext", "trafilatura"), f"{name}: {other}"
+            assert other.split(".")[0] not in ("apache_beam", "numba", "fasttext", "trafilatura"), (
+                f"{name}: {other}"
+            )
             left += [other, other.rsplit(".", 1)[0]]
     assert "pipeline.pack.shards" in seen

@@ -22,7 +22,11 @@ def test_a_sound_ledger_balances() -> None:
 def test_a_missing_entry_is_found(missing: int) -> None:
     entries = [entry for number, entry in enumerate(SOUND) if number != missing]
     totals = Totals(entries)
-    equation = ("records out of read and into text", totals.side("read", OUT).records, totals.side("text", IN).records)
+    equation = (
+        "records out of read and into text",
+        totals.side("read", OUT).records,
+        totals.side("text", IN).records,
+    )
     assert find_imbalances(totals, [equation])
 
 
@@ -32,7 +36,9 @@ def test_lost_bytes_are_found_where_records_agree() -> None:
 
 
 def test_an_equation_that_does_not_hold_is_named() -> None:
-    assert find_imbalances(Totals(SOUND), [("rows here and there", 1, 2)]) == ["rows here and there: 1 and 2 differ"]
+    assert find_imbalances(Totals(SOUND), [("rows here and there", 1, 2)]) == [
+        "rows here and there: 1 and 2 differ"
+    ]
 
 
 def test_counts_do_not_depend_on_order() -> None:
@@ -40,4 +46,8 @@ def test_counts_do_not_depend_on_order() -> None:
     for count, reasons in ((one, "abcab"), (other, "bbaca")):
         for reason in reasons:
             count.add("read", reason, bytes=2)
-    assert one.entries() == other.entries() == (Entry("read", "a", 2, 4), Entry("read", "b", 2, 4), Entry("read", "c", 1, 2))
+    assert (
+        one.entries()
+        == other.entries()
+        == (Entry("read", "a", 2, 4), Entry("read", "b", 2, 4), Entry("read", "c", 1, 2))
+    )

@@ -24,7 +24,15 @@ def make_part(job: Job, number: int, texts: list[str], made_of: str = "f") -> No
     with job.storage().scratch() as scratch:
         writer = PartWriter(scratch, "things", number, SCHEMA)
         writer.write(pa.record_batch([list(range(len(texts))), texts], schema=SCHEMA))
-        commit(job, "things", number, made_of=made_of, files=[writer.finish()], count=count, notes={"n": len(texts)})
+        commit(
+            job,
+            "things",
+            number,
+            made_of=made_of,
+            files=[writer.finish()],
+            count=count,
+            notes={"n": len(texts)},
+        )
 
 
 def test_a_committed_part_is_found_and_read_back(job: Job) -> None:
@@ -80,7 +88,9 @@ def test_content_does_not_depend_on_batches_but_on_every_value(job: Job) -> None
                 writer = PartWriter(scratch, "things", 0, SCHEMA)
                 for start in range(0, 3, cut):
                     part = texts[start : start + cut]
-                    writer.write(pa.record_batch([list(range(start, start + len(part))), part], schema=SCHEMA))
+                    writer.write(
+                        pa.record_batch([list(range(start, start + len(part))), part], schema=SCHEMA)
+                    )
                 contents.append(writer.finish().part.content)
     assert contents[0] == contents[1] and contents[2] == contents[3] and contents[4] == contents[5]
     assert len(set(contents)) == 3

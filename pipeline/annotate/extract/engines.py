@@ -32,7 +32,7 @@ def extract_with_resiliparse(page: str, url: str) -> tuple[str, str]:
 
 def extract_with_trafilatura(page: str, url: str) -> tuple[str, str]:
     """(main text, title) of a page; "" where there is none."""
-    import trafilatura  # 0.3 s, and 40 MB, that a run with another engine need not pay
+    import trafilatura  # 0.3 s that a run with another engine need not pay
 
     text = trafilatura.extract(
         page,

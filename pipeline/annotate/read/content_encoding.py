@@ -1,8 +1,8 @@
 """Transfer and content codings of an HTTP body taken off, with bounded output.
 
-Archives hold bodies in every state: coded as the headers say, decoded although the headers say otherwise, coded twice,
-cut off by the crawler. So the bytes decide, and the header is a hint. A body that only ends too early is kept as far as
-it decodes and flagged; one that is damaged inside is refused.
+Archives hold bodies in every state: coded as the headers say, decoded although the headers say otherwise,
+coded twice, cut off by the crawler. So the bytes decide, and the header is a hint. A body that only ends too
+early is kept as far as it decodes and flagged; one that is damaged inside is refused.
 """
 
 import re
@@ -49,7 +49,7 @@ class Body:
 
 
 def remove_chunking(body: bytes) -> Body:
-    """The content of a chunked body, and of one that plainly is not chunked; Damaged(bad_chunking) otherwise."""
+    """The content of a chunked body, or of one that plainly is not chunked; else Damaged(bad_chunking)."""
     if not _CHUNK_SIZE.match(body, 0, _CHUNK_LINE_BYTES):
         return Body(body)
     chunks: list[memoryview] = []
@@ -70,7 +70,8 @@ def remove_chunking(body: bytes) -> Body:
 
 
 def remove_content_encoding(body: bytes, codings: list[str], *, max_bytes: int, max_ratio: int) -> Body:
-    """The body without `codings` (lower case, in the order of application) and without gzip that nobody named.
+    """The body without `codings` (lower case, in the order of application) and without gzip that nobody
+    named.
 
     Damaged(bad_content_encoding | ratio_cap | page_too_large).
     """

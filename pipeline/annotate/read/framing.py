@@ -1,10 +1,10 @@
 """WARC records cut out of a stream of bytes: the same for a plain file and for a decompressed member.
 
-A record is sound when it has a header with a Content-Length and another record, or the end, follows the body and its
-line ends (any number of them: writers differ). Everything else is a frame with a reason, and reading goes on at
-the next line that begins like a record. Nothing is consumed before it is verified, so a wrong Content-Length costs
-one record and not those that it points over; only inside a compressed member a length above max_record_bytes is
-believed, because there is no way back.
+A record is sound when it has a header with a Content-Length and another record, or the end, follows the body
+and its line ends (any number of them: writers differ). Everything else is a frame with a reason, and reading
+goes on at the next line that begins like a record. Nothing is consumed before it is verified, so a wrong
+Content-Length costs one record and not those that it points over; only inside a compressed member a length
+above max_record_bytes is believed, because there is no way back.
 """
 
 import re
@@ -116,7 +116,9 @@ class Stream:
         return True
 
     def border(self, ahead: int) -> int:
-        """How far ahead the next record starts, or the container ends, if only line ends lie between; else -1."""
+        """Bytes to the next record or the container's end, if from `ahead` on only line ends lie between;
+        else -1.
+        """
         while True:
             found = _NOT_LINE_END.search(self.buffer, self.at + ahead, self.at + ahead + BLANK_BYTES)
             if found:
@@ -150,7 +152,7 @@ class Stream:
 
 
 def read_frames(stream: Stream, *, max_record_bytes: int) -> Iterator[Frame]:
-    """The frames of a stream in order; they tile it. Damaged (from the source) carries the URL of its record."""
+    """The frames of a stream; they tile it. Damaged, from the source, carries the URL of its record."""
     while stream.at < len(stream.buffer) or stream.fill():
         yield _read_frame(stream, max_record_bytes)
 

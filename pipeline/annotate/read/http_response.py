@@ -1,7 +1,8 @@
-"""A raw HTTP response, as archives hold it, to the bytes of an HTML page. Runs on untrusted input in the sandbox.
+"""A raw HTTP response, as archives hold it, to the bytes of an HTML page. Runs on untrusted input in the
+sandbox.
 
-Lenient where real archives are odd (line ends, a missing status text, bodies already de-chunked or decoded), strict
-about what would be guesswork. Cost: about 5 µs for a body without codings.
+Lenient where real archives are odd (line ends, a missing status text, bodies already de-chunked or decoded),
+strict about what would be guesswork. Cost: about 5 µs for a body without codings.
 """
 
 import re
@@ -21,7 +22,8 @@ _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+")
 _CHARSET = re.compile(r"""charset\s*=\s*["']?\s*([\w.:+-]+)""", re.IGNORECASE)
 _SNIFFED_BYTES = 1_445  # what browsers look at (WHATWG MIME Sniffing, 5.1)
 _HTML_TAG = re.compile(  # the tags of WHATWG MIME Sniffing, 7.1, anywhere in the start
-    rb"<(?:!doctype html|html|head|body|title|script|style|h1|div|table|iframe|font|meta|link|p|br|a|b)[\s>/]",
+    rb"<(?:!doctype html|html|head|body|title|script|style|h1|div|table|iframe|font|meta|link|p|br|a|b)"
+    rb"[\s>/]",
     re.IGNORECASE,
 )
 
@@ -40,8 +42,8 @@ class HttpBody:
 def decode_http_response(payload: bytes, *, max_bytes: int, max_ratio: int) -> HttpBody | str:
     """The page in a response, or the reason why there is none.
 
-    Reasons: bad_http, http_status (not 200), not_html, bad_chunking, bad_content_encoding, ratio_cap (output over
-    max_ratio times the input, beyond 1 MiB), page_too_large (over max_bytes).
+    Reasons: bad_http, http_status (not 200), not_html, bad_chunking, bad_content_encoding, ratio_cap (output
+    over max_ratio times the input, beyond 1 MiB), page_too_large (over max_bytes).
     """
     start = _skip_interim(payload)
     status_line = _STATUS_LINE.match(payload, start)

@@ -1,11 +1,12 @@
 """Compressed members (gzip members, zstd frames) decompressed piece by piece, with bounded output.
 
-A member is read by `read()` until it gives b""; `offset` is then the first byte after it. No piece is longer than
-PIECE_BYTES, whatever the input. What a member may expand to in total is capped by a ratio, so a bomb ends after
-little more than max_ratio times its own size; how much is kept of it is the caller's concern.
+A member is read by `read()` until it gives b""; `offset` is then the first byte after it. No piece is longer
+than PIECE_BYTES, whatever the input. What a member may expand to in total is capped by a ratio, so a bomb
+ends after little more than max_ratio times its own size; how much is kept of it is the caller's concern.
 
-The zstd frame is walked block by block: its library has no bounded output in streaming, but a block gives at most
-128 KiB (RFC 8878, 3.1.1.2), and the walk tells where the frame ends. One member costs 5 to 10 µs beyond zlib's time.
+The zstd frame is walked block by block: its library has no bounded output in streaming, but a block gives at
+most 128 KiB (RFC 8878, 3.1.1.2), and the walk tells where the frame ends. One member costs 5 to 10 µs beyond
+zlib's time.
 """
 
 import zlib
@@ -177,7 +178,8 @@ def skippable_frame_bytes(window: Window, offset: int) -> int:
 
 
 def load_dictionary(window: Window, *, max_ratio: int) -> zstandard.ZstdCompressionDict | None:
-    """The dictionary in the first frame of a .warc.zst file (magic 0x184D2A5D, WARC-zstd specification), if any.
+    """The dictionary in the first frame of a .warc.zst file (magic 0x184D2A5D, WARC-zstd specification), if
+    any.
 
     An unusable one counts as absent: the frames that need it are then `bad_zstd`.
     """

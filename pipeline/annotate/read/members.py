@@ -1,9 +1,10 @@
-"""What a file is made of, told by its bytes and never by its name; and compressed members as a source of bytes.
+"""What a file is made of, told by its bytes and never by its name; and compressed members as a source of
+bytes.
 
-A WARC writer may compress record by record (one member each, the usual way), the whole file at once, or in blocks
-that know nothing of records (bgzip, pzstd), and may put one record into several zstd frames. All of it is one rule:
-a container starts at a member whose content begins like a record and goes on through the following members for as long
-as a record in it is unfinished.
+A WARC writer may compress record by record (one member each, the usual way), the whole file at once, or in
+blocks that know nothing of records (bgzip, pzstd), and may put one record into several zstd frames. All of it
+is one rule: a container starts at a member whose content begins like a record and goes on through the
+following members for as long as a record in it is unfinished.
 """
 
 import re
@@ -38,7 +39,7 @@ _HEAD_RATIO = 2_000  # above what deflate can do: only the first bytes are looke
 
 
 def find_packing(window: Window) -> Packing:
-    """How the file is packed, by its first bytes; where they are damaged, by the first sound start in the first MiB."""
+    """How the file is packed, by its first bytes, or by the first sound start if they are damaged."""
     head = window.at(0, BLOCK_BYTES)
     if head.startswith(GZIP_MAGIC):
         return "gzip"
@@ -107,7 +108,8 @@ def begins_member(window: Window, offset: int, packing: Packing) -> bool:
 
 
 def next_member(window: Window, offset: int, packing: Packing, open_member: OpenMember) -> int:
-    """Where the next member with a WARC record at its start begins, at or after `offset`; the file's size if nowhere.
+    """Where the next member with a WARC record at its start begins, at or after `offset`; the file's size if
+    nowhere.
 
     Magic bytes occur in compressed data by chance, so the content decides.
     """

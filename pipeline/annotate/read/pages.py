@@ -1,7 +1,7 @@
 """Folders in which one file is one document: HTML pages as they were saved, or plain text.
 
-A file is read whole, so max_record_bytes bounds the memory. Text must be UTF-8, or UTF-16 with a byte order mark: which
-other encoding a file without any markup has would be a guess.
+A file is read whole, so max_record_bytes bounds the memory. Text must be UTF-8, or UTF-16 with a byte order
+mark: which other encoding a file without any markup has would be a guess.
 """
 
 import codecs

@@ -1,10 +1,11 @@
 """Parquet files: row groups streamed batch by batch, only the wanted columns.
 
-A row group belongs to the span that holds its first byte. In the byte balance a group reaches to the start of the next
-one (the first also takes the magic before it, the last the footer), and is covered when it gave as many rows as the
-footer declares, or its damage was reported: one skip for all rows of the group that cannot be read.
-Memory: a batch aims at BATCH_BYTES. A dictionary page counts once in the footer and its values many times in a batch,
-so a group that has one is read in smaller batches. One page may claim up to 2 GiB; a limit on the process holds that.
+A row group belongs to the span that holds its first byte. In the byte balance a group reaches to the start of
+the next one (the first also takes the magic before it, the last the footer), and is covered when it gave as
+many rows as the footer declares, or its damage was reported: one skip for all rows of the group that cannot
+be read. Memory: a batch aims at BATCH_BYTES. A dictionary page counts once in the footer and its values many
+times in a batch, so a group that has one is read in smaller batches. One page may claim up to 2 GiB; a limit
+on the process holds that.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ DICTIONARY_BATCH_ROWS = 64  # writers end a dictionary page at about 1 MB: 64 MB
 
 _GROUP_REASONS = ("bad_parquet", "ratio_cap")  # one skip for all rows that are left of a group
 _ROLES = ("text", "url", "date", "id")
-# OSError is also what Arrow raises for corrupt pages: whether the storage failed is asked in _raise_if_unreadable
+# Arrow raises OSError for corrupt pages too: _raise_if_unreadable asks whether the storage failed
 _DECODE_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 
 
@@ -82,19 +83,24 @@ def read_parquet(
 
 def _list_groups(metadata: pq.FileMetaData, file_bytes: int) -> list[_Group]:
     """The groups in file order; ValueError if the footer contradicts itself or the file."""
-    row_groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    row_groups = [(i, metadata.row_group(i)) for i in range(metadata.num_row_groups)]
+    row_groups = [
+        (i, group) for i, group in row_groups if group.num_rows
+    ]  # an empty one has no bytes to start at
     starts = [
         min((_chunk_start(group.column(i)) for i in range(group.num_columns)), default=0)
-        for group in row_groups
+        for _, group in row_groups
     ]
-    first_rows = [0, *accumulate(group.num_rows for group in row_groups)]
+    first_rows = [0, *accumulate(group.num_rows for _, group in row_groups)]
     bounds = [0, *starts[1:], file_bytes]
     tiles = [high - low for low, high in pairwise(bounds)]
     if min(starts, default=1) < 1 or min(tiles) < 0 or any(low > high for low, high in pairwise(first_rows)):
         raise ValueError("row groups do not tile the file")
     return [
-        _Group(number, start, tiles[number], first_rows[number], row_groups[number].num_rows)
-        for number, start in enumerate(starts)
+        _Group(number, start, tile_bytes, first_row, group.num_rows)
+        for (number, group), start, tile_bytes, first_row in zip(
+            row_groups, starts, tiles, first_rows, strict=False
+        )
     ]
 
 
@@ -165,7 +171,7 @@ def _to_outcome(
 
 
 def _read_column(column: pa.Array, role: str) -> list[bytes | None]:
-    """The values as bytes: strings as stored (Parquet does not check their UTF-8), other ids and dates written out."""
+    """The values as bytes: strings as stored, their UTF-8 unchecked; other ids and dates written out."""
     if pat.is_dictionary(column.type):
         column = column.dictionary_decode()
     if not _is_stringlike(column.type):
@@ -188,6 +194,6 @@ def _is_stringlike(kind: pa.DataType) -> bool:
 
 
 def _raise_if_unreadable(window: Window) -> None:
-    """UnreadableSplit if the storage does not give the file's bytes: then what Arrow reported is no damage."""
+    """UnreadableSplit if the storage does not give the file's bytes: what Arrow met is then no damage."""
     for offset in range(0, window.size, BLOCK_BYTES):
         window.at(offset, BLOCK_BYTES)

@@ -1,8 +1,9 @@
-"""What a reader gives: a record, or a skip with its reason. Nothing of a file leaves a reader in any other way.
+"""What a reader gives: a record, or a skip with its reason. Nothing of a file leaves a reader in any other
+way.
 
-The `length` fields of everything that is read from one span add up to the bytes that the span owns (Parquet, whose
-rows have no byte range, is accounted by row group). A container that holds several records gives its length to the
-last of them, because that is when its end is known.
+The `length` fields of everything that is read from one span add up to the bytes that the span owns (Parquet,
+whose rows have no byte range, is accounted by row group). A container that holds several records gives its
+length to the last of them, because that is when its end is known.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ RAW_BYTES = 1 << 20  # of a damaged container, kept for replay
 REASONS = MappingProxyType(
     {
         # expected: counted, nothing kept
-        "record_type": "a WARC record that holds no page: request, warcinfo, metadata, DNS, an image as resource",
+        "record_type": "a WARC record that holds no page: request, warcinfo, metadata, DNS, an image",
         "revisit": "a WARC record that only points to an earlier capture",
         "segmented_record": "one segment of a WARC record that was cut into several",
         "arc_record": "an ARC file, the format before WARC: refused whole",
@@ -79,7 +80,7 @@ class Skipped:
     length: int
     index: int
     reason: str  # a key of REASONS
-    raw: bytes  # at most RAW_BYTES: of the container, or of the one line or record in it; empty if not quarantined
+    raw: bytes  # at most RAW_BYTES of the container, or of the line or record in it; b"" if not quarantined
     url: str
     quarantine: bool  # True: damage, kept for replay; False: expected, only counted
 
@@ -89,7 +90,7 @@ Outcome = Record | Skipped
 
 @dataclass(slots=True)
 class SpanAccount:
-    """The reader's side of the ledger for one split: complete when reading ends, and then spanned == covered."""
+    """The reader's side of the ledger for one split: when reading ends, spanned == covered."""
 
     spanned: int = 0  # bytes that the spans own, known from where their first and last containers start
     covered: int = 0  # bytes of the containers that were read or skipped

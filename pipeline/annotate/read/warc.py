@@ -1,17 +1,19 @@
 """WARC files: gzip by member, zstd by frame, or plain, any span of them; WET files are WARC with text inside.
 
-A file is a chain of containers that tile it: members (plain records) that are sound, damaged ones up to the next sound
-start, and bytes in between. Where a container starts, given where the one before it does, depends on the bytes alone.
+A file is a chain of containers that tile it: members (plain records) that are sound, damaged ones up to the
+next sound start, and bytes in between. Where a container starts, given where the one before it does, depends
+on the bytes alone.
 
-A span must find the chain from the middle. A start that is found by its look can be false: a page may itself be an
-archive, stored without compression inside a member. So the search begins LOOKBACK_BYTES before the border and follows
-the chain to it: a false chain breaks where the container around it ends, and from there on only true starts
-are met. Both neighbours of a border compute it in this way, so the spans of a file always tile it; they also yield
-exactly what the whole file yields, unless a container is longer than LOOKBACK_BYTES and holds sound records itself.
-Cost: a span decompresses up to 4 MiB before its start, 6% of a split of 64 MB.
+A span must find the chain from the middle. A start that is found by its look can be false: a page may itself
+be an archive, stored without compression inside a member. So the search begins LOOKBACK_BYTES before the
+border and follows the chain to it: a false chain breaks where the container around it ends, and from there on
+only true starts are met. Both neighbours of a border compute it in this way, so the spans of a file always
+tile it; they also yield exactly what the whole file yields, unless a container is longer than LOOKBACK_BYTES
+and holds sound records itself. Cost: up to 4 MiB are decompressed once more before either border, 12% of the
+reading (not of the work) of a split of 64 MB.
 
-After damage the chain goes on at the next member whose content begins like a record; what lies between is one skip with
-its reason and the first MiB kept.
+After damage the chain goes on at the next member whose content begins like a record; what lies between is one
+skip with its reason and the first MiB kept.
 """
 
 from collections.abc import Iterator

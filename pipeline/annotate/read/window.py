@@ -1,7 +1,8 @@
 """Bounded random access to one file: the only place where a reader touches storage.
 
-At most one block (1 MiB, or what one call asks for) is in memory. Every failure of the storage, and a file whose
-size is not the planned one, becomes UnreadableSplit here, so that what the other modules see go wrong is damage.
+At most one block (1 MiB, or what one call asks for) is in memory. Every failure of the storage, and a file
+whose size is not the planned one, becomes UnreadableSplit here, so that what the other modules see go wrong
+is damage.
 """
 
 import re
@@ -39,15 +40,18 @@ class Window:
         return self._block[begin : begin + count]
 
     def search(self, pattern: re.Pattern[bytes], start: int, *, margin: int) -> int:
-        """Where the pattern first matches at or after `start`, or `size`; a match and its look-behind fit `margin`."""
+        """Where the pattern first matches from `start` on, or `size`; it looks at `margin` bytes on each
+        side.
+        """
         position = start
         while position < self.size:
             low = max(position - margin, 0)
             block = self.at(low, BLOCK_BYTES)
+            last = low + len(block) >= self.size
             found = pattern.search(block, position - low)
-            if found:
+            if found and (last or found.start() + margin <= len(block)):
                 return low + found.start()
-            if low + len(block) >= self.size:
+            if last:
                 break
             position = low + len(block) - margin
         return self.size

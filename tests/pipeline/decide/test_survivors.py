@@ -21,7 +21,9 @@ def members(*rows: tuple[int, int, int, list[int], bytes]) -> np.ndarray:
 
 
 def test_best_passing_member_survives() -> None:
-    rows = members((5, 5, 1, [0, 10], b"a"), (5, 6, 0, [9, 99], b"b"), (5, 7, 1, [0, 11], b"c"), (8, 8, 0, [1], b"d"))
+    rows = members(
+        (5, 5, 1, [0, 10], b"a"), (5, 6, 0, [9, 99], b"b"), (5, 7, 1, [0, 11], b"c"), (8, 8, 0, [1], b"d")
+    )
     survivors, cluster_ids = choose_survivors(rows)
     assert survivors.tolist() == [7, 7, 7, NONE]
     smallest = min(hashlib.md5(b"id" + name).digest() for name in (b"a", b"b", b"c"))
@@ -30,7 +32,9 @@ def test_best_passing_member_survives() -> None:
 
 def test_extreme_keys_are_ordered() -> None:
     low, high = np.iinfo(np.int64).min, np.iinfo(np.int64).max
-    survivors, _ = choose_survivors(members((1, 1, 1, [low], b"a"), (1, 2, 1, [high], b"b"), (1, 3, 1, [0], b"c")))
+    survivors, _ = choose_survivors(
+        members((1, 1, 1, [low], b"a"), (1, 2, 1, [high], b"b"), (1, 3, 1, [0], b"c"))
+    )
     assert set(survivors.tolist()) == {2}
 
 
@@ -38,7 +42,8 @@ def test_ties_go_to_the_smallest_digest_in_any_order() -> None:
     names = [bytes([number]) for number in range(40)]
     rows = members(*((number % 4, number, 1, [3], name) for number, name in enumerate(names)))
     expected = {
-        cluster: min(range(cluster, 40, 4), key=lambda n: hashlib.md5(names[n]).digest()) for cluster in range(4)
+        cluster: min(range(cluster, 40, 4), key=lambda n: hashlib.md5(names[n]).digest())
+        for cluster in range(4)
     }
     for seed in range(5):
         shuffled = np.random.default_rng(seed).permutation(rows)
@@ -66,7 +71,9 @@ def test_keys_of_the_policy() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
 def test_validation_takes_its_share_and_depends_on_the_id_alone(share: float) -> None:
-    ids = np.frombuffer(b"".join(hashlib.md5(bytes([n % 256, n // 256])).digest() for n in range(20_000)), "S16")
+    ids = np.frombuffer(
+        b"".join(hashlib.md5(bytes([n % 256, n // 256])).digest() for n in range(20_000)), "S16"
+    )
     chosen = is_validation(ids, share, seed=3)
     assert abs(chosen.mean() - share) < 4 * np.sqrt(max(share * (1 - share), 1e-12) / len(ids)) + 1e-9
     assert np.array_equal(is_validation(ids[::-1].copy(), share, seed=3), chosen[::-1])

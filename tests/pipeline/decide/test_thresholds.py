@@ -13,7 +13,7 @@ NAMES = [column.name for column in MEASURES]
 
 
 def measures(language: str = "en", **counts: int) -> pa.RecordBatch:
-    row = {name: 0 for name in NAMES} | {"language": language, "edits": []} | counts
+    row = dict.fromkeys(NAMES, 0) | {"language": language, "edits": []} | counts
     return pa.RecordBatch.from_pylist([row], schema=pa.schema([(c.name, c.type) for c in MEASURES]))
 
 
@@ -40,7 +40,9 @@ def test_decimal_limits_are_taken_as_written() -> None:
     # 0.1 + 0.2 > 0.3 in floating point: 3 of 10 must not fail a limit of 0.3, 7 of 70 not one of 0.1.
     assert failing(Thresholds(max_hashes_per_word=0.1), measures(words=70, hash_symbols=7)) == []
     assert failing(Thresholds(min_language_score=0.65), measures(language_score=6500)) == []
-    assert failing(Thresholds(min_language_score=0.65), measures(language_score=6499)) == ["min_language_score"]
+    assert failing(Thresholds(min_language_score=0.65), measures(language_score=6499)) == [
+        "min_language_score"
+    ]
 
 
 def test_largest_counts_do_not_overflow() -> None:

@@ -17,7 +17,9 @@ def shuffle(rows: np.ndarray, family: int, partitions: int, seed: int) -> dict[i
 
 
 def test_equal_digests_become_stars_from_the_smallest_locator() -> None:
-    digests = pa.array([b"a" * 16, b"b" * 16, None, b"a" * 16, b"c" * 16, b"a" * 16, b"b" * 15 + b"\0"], pa.binary(16))
+    digests = pa.array(
+        [b"a" * 16, b"b" * 16, None, b"a" * 16, b"c" * 16, b"a" * 16, b"b" * 15 + b"\0"], pa.binary(16)
+    )
     rows = candidates.digest_rows(digests, np.arange(7, dtype=np.uint64))
     assert len(rows) == 6  # a null has nothing to meet
     assert candidates.star_edges(rows[::-1]).tolist() == [[0, 3], [0, 5]]
@@ -34,7 +36,11 @@ def test_edges_do_not_depend_on_arrival() -> None:
         found.append({key: candidates.star_edges(block).tolist() for key, block in by_key.items()})
     assert found[0] == found[1] == found[2]
     pairs = {(a, b) for edges in found[0].values() for a, b in edges}
-    brute = {(min(np.flatnonzero(keys == k)[:1] // 4), int(at) // 4) for k in np.unique(keys) for at in np.flatnonzero(keys == k)}
+    brute = {
+        (min(np.flatnonzero(keys == k)[:1] // 4), int(at) // 4)
+        for k in np.unique(keys)
+        for at in np.flatnonzero(keys == k)
+    }
     assert pairs == {(int(a), b) for a, b in brute if a != b}
 
 

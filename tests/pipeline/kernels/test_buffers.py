@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.kernels.buffers import TextBuffers, fixed_binary, text_array, text_buffers
+from pipeline.kernels.buffers import TextBuffers, text_array, text_buffers
 
 TEXTS = ["", "abc", None, "日本", "", "z" * 100, None]
 
@@ -64,11 +64,3 @@ def test_text_array_gives_the_documents_back() -> None:
         "z" * 100,
     ]
     assert text_array(text_buffers(pa.array([], pa.string()))).to_pylist() == []
-
-
-def test_fixed_binary_with_and_without_nulls() -> None:
-    rows = np.arange(20 * 16, dtype=np.uint8).reshape(20, 16)
-    valid = np.arange(20) % 3 != 0
-    assert fixed_binary(rows).to_pylist() == [row.tobytes() for row in rows]
-    expected = [row.tobytes() if known else None for row, known in zip(rows, valid, strict=True)]
-    assert fixed_binary(rows, valid=valid).to_pylist() == expected

@@ -10,8 +10,8 @@ from pipeline.kernels.buffers import text_array
 from pipeline.kernels.fold import KEPT, fold_text
 
 TABLES = unicode.load_tables()
-CLASSES = TABLES.classes.reshape(-1, 128)[TABLES.index].reshape(-1).tolist()
-LOWER = TABLES.lower.reshape(-1, 128)[TABLES.index].reshape(-1).tolist()
+CLASSES = TABLES.classes.reshape(-1, 128)[TABLES.blocks].reshape(-1).tolist()
+LOWER = TABLES.lower.reshape(-1, 128)[TABLES.blocks].reshape(-1).tolist()
 
 
 def slow_fold(text: str) -> str:

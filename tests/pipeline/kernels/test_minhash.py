@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ REAL_TEXT = Path(__file__).resolve().parents[3] / "../shared/data/text"
 PERMUTATIONS = 112
 
 
-def sign(texts: list[str | None], *, shingle: int = 5, seed: int = 1) -> list[list[int] | None]:
+def sign(texts: Sequence[str | None], *, shingle: int = 5, seed: int = 1) -> list[list[int] | None]:
     text = pa.array(texts, pa.string())
     return minhash_signatures(
         text, shingle=shingle, permutations=PERMUTATIONS, seed=seed
@@ -32,7 +33,7 @@ def agreement(one: list[int] | None, other: list[int] | None) -> float:
 @pytest.mark.parametrize("jaccard", [0.1, 0.5, 0.8, 0.95])
 @pytest.mark.parametrize("size", [20, 300, 3_000])
 def test_the_estimate_is_unbiased(shingle: int, jaccard: float, size: int) -> None:
-    """The mean over many pairs lies within 4 standard deviations of the Jaccard similarity of the shingle sets."""
+    """The mean over many pairs lies within 4 standard deviations of the sets' Jaccard similarity."""
     rng = random.Random(size)
     pairs = 100 if size > 1_000 else 300
     estimates, truths = [], []

@@ -13,20 +13,40 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.kernels import count_columns
 from pipeline.kernels import unicode_classes as unicode
 from pipeline.kernels.text import STOP_WORDS, STOP_WORDS_ZH, measure_text
 from pipeline.schema import TEXT_COUNTS
 
 REAL_TEXT = Path(__file__).resolve().parents[3] / "../shared/data/text"
-LANGUAGES = ["ar", "de", "en", "es", "fr", "he", "id", "it", "ja", "ko", "pl", "pt", "ru", "th", "tr", "vi", "zh"]
+LANGUAGES = [
+    "ar",
+    "de",
+    "en",
+    "es",
+    "fr",
+    "he",
+    "id",
+    "it",
+    "ja",
+    "ko",
+    "pl",
+    "pt",
+    "ru",
+    "th",
+    "tr",
+    "vi",
+    "zh",
+]
 TABLES = unicode.load_tables()
-CLASSES = TABLES.classes.reshape(-1, 128)[TABLES.index].reshape(-1).tolist()  # by code point
+CLASSES = TABLES.classes.reshape(-1, 128)[TABLES.blocks].reshape(-1).tolist()  # by code point
 WHITE_SPACE = "".join(chr(code_point) for code_point, bits in enumerate(CLASSES) if bits & unicode.SPACE)
 
 # Characters on both sides of every definition, so that short random texts meet the rare cases.
 PIECES = [
     *"aZé9½#.…\n\n\n  \t\u00a0'’-•*!?。；”中的年日·ーあ한กำ้ا\u0301\u00ad\u200d\ufe0f\u200b😀𠀀Ⱥİ_@\r\u2028",
-    "the", "To", "aND", "have", "...", "......", "Don’t", "o'", "line of some length that is not short ", "\n\n", "a\n", "x" * 40,
+    "the", "To", "aND", "have", "...", "......", "Don’t", "o'", "a line that is not short, not at all ",
+    "\n\n", "a\n", "x" * 40,
 ]  # fmt: skip
 
 
@@ -61,7 +81,7 @@ def slow_lines(text: str) -> list[str]:
 
 
 def slow_paragraphs(text: str) -> list[str]:
-    """Runs of lines that are not blank, as they stand in the text between the trimmed first and last of them."""
+    """Runs of lines that are not blank, as they stand between the trimmed first and last of them."""
     stripped = slow_lines(text)
     numbered = zip(text.split("\n"), stripped, strict=True)
     paragraphs = []
@@ -129,15 +149,18 @@ def read_real_text(language: str) -> Iterator[str]:
 
 
 def test_every_count_of_a_small_text() -> None:
-    text = "The OLD man’s boat…\n\n• go to the sea...\n• go to the sea...\n \n是的，1999 年。\n\n\nThe OLD man’s boat…\n"
+    boat = "The OLD man’s boat…\n"
+    text = f"{boat}\n• go to the sea...\n• go to the sea...\n \n是的，1999 年。\n\n\n{boat}"
     assert measured(pa.array([text])) == [
         {
             "characters": 94, "bytes": 116, "words": 20, "word_characters": 57, "alphabetic_words": 19,
-            "stop_words": 2, "stop_words_zh": 3, "hash_symbols": 0, "ellipses": 4, "lines": 5, "bullet_lines": 2,
-            "ellipsis_lines": 4, "punctuated_lines": 5, "short_lines": 5, "duplicate_lines": 2,
-            "duplicate_line_characters": 37, "paragraphs": 4, "duplicate_paragraphs": 1, "duplicate_paragraph_characters": 19,
-            "digit_characters": 4, "alphabetic_characters": 51, "whitespace_characters": 25, "han_characters": 3,
-            "uppercase_characters": 8, "newlines": 9, "longest_line_characters": 19, "max_word_characters": 5,
+            "stop_words": 2, "stop_words_zh": 3, "hash_symbols": 0, "ellipses": 4, "lines": 5,
+            "bullet_lines": 2, "ellipsis_lines": 4, "punctuated_lines": 5, "short_lines": 5,
+            "duplicate_lines": 2, "duplicate_line_characters": 37, "paragraphs": 4,
+            "duplicate_paragraphs": 1, "duplicate_paragraph_characters": 19, "digit_characters": 4,
+            "alphabetic_characters": 51, "whitespace_characters": 25, "han_characters": 3,
+            "uppercase_characters": 8, "newlines": 9, "longest_line_characters": 19,
+            "max_word_characters": 5,
         }
     ]  # fmt: skip
 
@@ -179,6 +202,13 @@ def test_slices_and_nulls(storage: pa.DataType) -> None:
     rows = measured(pa.array(texts, storage).slice(1, 4))
     assert rows == [slow_measures(text or "") for text in texts[1:5]]
     assert set(rows[1].values()) == {0}
+
+
+def test_columns_are_in_the_order_of_the_schema() -> None:
+    numbers = {name.lower(): number for name, number in vars(count_columns).items() if name.isupper()}
+    assert numbers.pop("columns") == len(TEXT_COUNTS)
+    assert [name for name, _ in sorted(numbers.items(), key=lambda pair: pair[1])] == list(TEXT_COUNTS)
+    assert sorted(numbers.values()) == list(range(len(TEXT_COUNTS)))
 
 
 def test_no_documents_still_have_all_columns() -> None:

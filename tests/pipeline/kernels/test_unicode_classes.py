@@ -9,8 +9,8 @@ from pipeline.kernels import unicode_classes as unicode
 
 TABLES = unicode.load_tables()
 # By code point.
-CLASSES = TABLES.classes.reshape(-1, 128)[TABLES.index].reshape(-1)
-LOWER = np.arange(unicode.LAST_CODE_POINT + 1) + TABLES.lower.reshape(-1, 128)[TABLES.index].reshape(-1)
+CLASSES = TABLES.classes.reshape(-1, 128)[TABLES.blocks].reshape(-1)
+LOWER = np.arange(unicode.LAST_CODE_POINT + 1) + TABLES.lower.reshape(-1, 128)[TABLES.blocks].reshape(-1)
 
 
 def having(bit: int) -> list[str]:
@@ -27,8 +27,8 @@ def test_the_table_is_what_the_generator_makes() -> None:
 
 
 def test_ascii_is_the_first_block() -> None:
-    assert TABLES.index[0] == 0
-    assert len(TABLES.index) == 0x110000 >> unicode.BLOCK_BITS
+    assert TABLES.blocks[0] == 0
+    assert len(TABLES.blocks) == 0x110000 >> unicode.BLOCK_BITS
 
 
 @pytest.mark.parametrize(

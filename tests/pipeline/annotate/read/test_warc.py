@@ -19,9 +19,14 @@ def warc_record(
 ) -> bytes:
     body = body or f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>page {number}</p>".encode() * 3
     return (
-        f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: http://site.test/{number}\r\n"
-        f"WARC-Date: 2026-01-01T00:00:00Z\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body + b"\r\n\r\n"
+        (
+            f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: http://site.test/{number}\r\n"
+            f"WARC-Date: 2026-01-01T00:00:00Z\r\nContent-Type: {content_type}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode()
+        + body
+        + b"\r\n\r\n"
+    )
 
 
 def noise(size: int, seed: int = 0) -> bytes:
@@ -72,7 +77,9 @@ def test_spans_yield_exactly_what_the_whole_file_does(read_file, packing, split_
 @pytest.mark.parametrize("compress", [bytes, lambda record: gzip.compress(record, 0), gzip.compress, zstd])
 def test_an_archive_inside_a_page_is_never_entered(read_file, compress):
     inner = b"".join(compress(warc_record(n)) for n in range(100, 120))
-    outer = [compress(warc_record(n, b"HTTP/1.1 200 OK\r\n\r\n" + inner + noise(n * 50, n))) for n in range(6)]
+    outer = [
+        compress(warc_record(n, b"HTTP/1.1 200 OK\r\n\r\n" + inner + noise(n * 50, n))) for n in range(6)
+    ]
     whole = read_file(b"".join(outer))
     assert [record.url for record in whole.records] == [f"http://site.test/{n}" for n in range(6)]
     for split_bytes in (997, 3_000, 20_011):
@@ -115,17 +122,25 @@ def test_other_writers_line_ends(read_file, ends):
     assert len(read_file(b"".join(records)).records) == 40
     assert len(read_file(b"".join(map(gzip.compress, records))).records) == 40
     lines = [warc_record(n, b"HTTP/1.0 200 OK\n\nhi").replace(b"\r\n", b"\n") for n in range(5)]
-    assert [record.payload for record in read_file(b"\n".join(lines)).records] == [b"HTTP/1.0 200 OK\n\nhi"] * 5
+    assert [record.payload for record in read_file(b"\n".join(lines)).records] == [
+        b"HTTP/1.0 200 OK\n\nhi"
+    ] * 5
 
 
 def test_header_oddities(read_file):
     record = (
-        b"WARC/1.1\r\nwarc-type:response\r\nWARC-Target-URI: <http://a.test/x y>\r\nWARC-Date:\t2026-01-01\r\n"
-        b"Content-Type: application/http;\r\n msgtype=response\r\nCONTENT-LENGTH : 17\r\nContent-Length: 99\r\n\r\n"
+        b"WARC/1.1\r\nwarc-type:response\r\nWARC-Target-URI: <http://a.test/x y>\r\n"
+        b"WARC-Date:\t2026-01-01\r\n"
+        b"Content-Type: application/http;\r\n msgtype=response\r\nCONTENT-LENGTH : 17\r\n"
+        b"Content-Length: 99\r\n\r\n"
         b"HTTP/1.1 200\r\n\r\nx\r\n\r\n"
     )
     (read,) = read_file(record).records
-    assert (read.url, read.date, read.payload) == ("http://a.test/x y", "2026-01-01", b"HTTP/1.1 200\r\n\r\nx")
+    assert (read.url, read.date, read.payload) == (
+        "http://a.test/x y",
+        "2026-01-01",
+        b"HTTP/1.1 200\r\n\r\nx",
+    )
 
 
 def test_zstd_dictionary_frame(read_file):

@@ -1,4 +1,4 @@
-"""Damaged and hostile archives: each kind of damage has its reason, costs what it touches, and the bytes balance."""
+"""Damaged and hostile archives: each damage has its reason and costs what it touches; the bytes balance."""
 
 import gzip
 import random
@@ -99,12 +99,18 @@ def test_gzip_header_fields_and_empty_members(read_file):
 
 
 def test_a_damaged_head_does_not_cost_the_file(read_file):
-    for content in (b"junk\n" + b"".join(PLAIN), b"junk" + b"".join(GZIPPED), b"junk" + b"".join(map(zstd, PLAIN))):
+    for content in (
+        b"junk\n" + b"".join(PLAIN),
+        b"junk" + b"".join(GZIPPED),
+        b"junk" + b"".join(map(zstd, PLAIN)),
+    ):
         reading = read_file(content)
         assert (urls(reading), reading.reasons) == ([0, 1, 2, 3, 4, 5], ["unparsed_bytes"])
 
 
-@pytest.mark.parametrize("pack", [bytes, partial(gzip.compress, compresslevel=1), zstd], ids=["plain", "gzip", "zstd"])
+@pytest.mark.parametrize(
+    "pack", [bytes, partial(gzip.compress, compresslevel=1), zstd], ids=["plain", "gzip", "zstd"]
+)
 def test_records_over_the_cap_are_passed_without_being_held(read_file, pack):
     large = warc_record(2, random.Random(2).randbytes(1 << 20) * 12)
     content = b"".join(map(pack, [*PLAIN[:2], large, *PLAIN[3:]]))
@@ -163,7 +169,9 @@ def test_corruption_never_raises_and_always_balances(read_file, packing):
                 content[at:at] = content[at : at + choose.randrange(1, 2_000)]
         reading = read_file(bytes(content))
         kept += len(reading.records)
-        assert read_file(bytes(content), split_bytes=choose.randrange(300, 3_000)).outcomes == reading.outcomes, seed
+        assert (
+            read_file(bytes(content), split_bytes=choose.randrange(300, 3_000)).outcomes == reading.outcomes
+        ), seed
     assert kept > 150 * (5 if packing != "gzip_whole" else 1)  # of 12, through up to three wounds
 
 
@@ -172,7 +180,13 @@ def test_unreadable_files_fail_the_split(tmp_path):
     path.write_bytes(b"".join(GZIPPED))
     (split,) = plan_splits(list_input_files([str(path)]), format="warc", split_bytes=1 << 30)
     read = partial(
-        read_split, split, format="warc", fields={}, max_record_bytes=1 << 20, max_ratio=100, account=SpanAccount()
+        read_split,
+        split,
+        format="warc",
+        fields={},
+        max_record_bytes=1 << 20,
+        max_ratio=100,
+        account=SpanAccount(),
     )
     assert all(isinstance(outcome, Record) for outcome in read())
     path.write_bytes(b"".join(GZIPPED[:3]))

@@ -1,0 +1,200 @@
+"""What is said about lines and paragraphs: how they begin and end, how long they are, which ones repeat.
+
+- *line*: the text between two "\\n" without the white space at its ends; what is empty then is no line.
+  (datatrove splits Gopher's lines at `\\n+` and keeps the white space.)
+- *paragraph*: a longest run of lines with no blank line between them, white space inside it kept.
+- *repeated* lines or paragraphs: the later copies of an earlier, identical one in the document, the first not
+  counted (datatrove's find_duplicates; dolma and DCLM count the first as well). Compared byte by byte, never
+  by hash alone.
+
+Scratch memory: 48 bytes per line of the document of the batch that has the most lines.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.kernels import count_columns as column
+from pipeline.kernels import unicode_classes as unicode
+from pipeline.kernels.buffers import TextBuffers
+from pipeline.kernels.jit import kernel
+from pipeline.kernels.words import entry_of, mix_bits, read_character
+
+SHORT_LINE_CHARACTERS = 30  # FineWeb: short_line_length
+
+NEWLINE = ord("\n")
+FULL_STOP = ord(".")
+ELLIPSIS = ord("…")
+_CONTINUATION = 0x80  # the upper two bits of every byte of a character after its first
+_UPPER_TWO_BITS = 0xC0
+_HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, the golden ratio's
+
+
+class SeenTables(NamedTuple):
+    """Two hash tables over the parts of one document, its lines and its paragraphs.
+
+    `lines`, `paragraphs`: int64 [lines, 2], start and stop of what was seen. `slots`: int32 [2, power of
+    two], the number of an entry or -1; at least half are free.
+    """
+
+    lines: NDArray[np.int64]
+    paragraphs: NDArray[np.int64]
+    slots: NDArray[np.int32]
+
+
+def seen_tables(buffers: TextBuffers) -> SeenTables:
+    """Empty tables with room for the parts of any document of the batch."""
+    lines = int(_most_lines(buffers.offsets, buffers.bytes))
+    bounds = np.empty((2, lines, 2), np.int64)
+    return SeenTables(bounds[0], bounds[1], np.empty((2, _slots_for(lines)), np.int32))
+
+
+@kernel
+def count_lines(text, start, stop, tables, seen, found):
+    """Count lines and paragraphs of the document text[start:stop] into `found`, its row of counts."""
+    slots = seen.slots[:, : _slots_for(_line_limit(text, start, stop))]
+    slots[:] = -1
+    ellipsis = entry_of(ELLIPSIS, tables)
+    paragraph_start = paragraph_stop = np.int64(-1)
+    paragraph_hash = np.uint64(0)
+    lines = paragraphs = np.int64(0)
+    at = start
+    while at < stop:
+        end = at
+        while end < stop and text[end] != NEWLINE:
+            end += 1
+        line_start, line_stop, first, last = _trim(text, at, end, tables)
+        at = end + 1
+        if line_start < line_stop:
+            lines += 1
+            if paragraph_start < 0:
+                paragraph_start = line_start
+            paragraph_stop = line_stop
+            line_hash = _hash_bytes(text, line_start, line_stop)
+            paragraph_hash = mix_bits(paragraph_hash ^ line_hash)
+            characters = _characters(text, line_start, line_stop)
+            found[column.SHORT_LINES] += characters <= SHORT_LINE_CHARACTERS
+            found[column.LONGEST_LINE_CHARACTERS] = max(found[column.LONGEST_LINE_CHARACTERS], characters)
+            found[column.BULLET_LINES] += (tables.classes[first] & unicode.BULLET) != 0
+            found[column.PUNCTUATED_LINES] += (tables.classes[last] & unicode.TERMINAL) != 0
+            found[column.ELLIPSIS_LINES] += last == ellipsis or _ends_in_dots(text, line_start, line_stop)
+            unique = lines - 1 - np.int64(found[column.DUPLICATE_LINES])
+            if _seen_before(text, line_start, line_stop, line_hash, slots[0], seen.lines, unique):
+                found[column.DUPLICATE_LINES] += 1
+                found[column.DUPLICATE_LINE_CHARACTERS] += characters
+        if paragraph_start >= 0 and (line_start == line_stop or at >= stop):
+            if _seen_before(
+                text, paragraph_start, paragraph_stop, paragraph_hash, slots[1], seen.paragraphs, paragraphs
+            ):
+                found[column.DUPLICATE_PARAGRAPHS] += 1
+                found[column.DUPLICATE_PARAGRAPH_CHARACTERS] += _characters(
+                    text, paragraph_start, paragraph_stop
+                )
+            else:
+                paragraphs += 1
+            paragraph_start = np.int64(-1)
+            paragraph_hash = np.uint64(0)
+    found[column.LINES] = lines
+    found[column.PARAGRAPHS] = paragraphs + np.int64(found[column.DUPLICATE_PARAGRAPHS])
+
+
+@kernel
+def _trim(text, start, stop, tables):
+    """(start, stop, entries of first and last character) without outer white space; start == stop: blank."""
+    first = last = np.int64(0)
+    while start < stop:
+        _, first, after = read_character(text, start, stop, tables)
+        if not tables.classes[first] & unicode.SPACE:
+            break
+        start = after
+    while stop > start:
+        before = stop - 1
+        while before > start and (text[before] & _UPPER_TWO_BITS) == _CONTINUATION:
+            before -= 1
+        _, last, _ = read_character(text, before, stop, tables)
+        if not tables.classes[last] & unicode.SPACE:
+            break
+        stop = before
+    return start, stop, first, last
+
+
+@kernel
+def _seen_before(text, start, stop, hashed, slots, bounds, used):
+    """Whether text[start:stop] is among the `used` entries of the table; entered as the next one if not.
+
+    `hashed`: uint64, any function of its bytes.
+    """
+    last_slot = slots.size - 1
+    slot = np.int64(hashed & np.uint64(last_slot))
+    while slots[slot] >= 0:
+        known, known_stop = bounds[slots[slot]]
+        if known_stop - known == stop - start:
+            at = start
+            while at < stop and text[at] == text[known + at - start]:
+                at += 1
+            if at == stop:
+                return True
+        slot = (slot + 1) & last_slot
+    slots[slot] = used
+    bounds[used, 0] = start
+    bounds[used, 1] = stop
+    return False
+
+
+@kernel
+def _hash_bytes(text, start, stop):
+    """uint64 of text[start:stop], eight bytes at a step; for tables in memory only, never stored."""
+    hashed = np.uint64(stop - start)
+    for at in range(start, stop - 7, 8):
+        block = np.uint64(0)
+        for place in range(8):
+            block |= np.uint64(text[np.uint64(at + place)]) << np.uint64(8 * place)
+        hashed = (hashed ^ block) * _HASH_FACTOR
+        hashed ^= hashed >> np.uint64(32)
+    block = np.uint64(0)
+    for at in range(stop - (stop - start) % 8, stop):
+        block = block << np.uint64(8) | np.uint64(text[at])
+    return mix_bits(hashed ^ block)
+
+
+@kernel
+def _ends_in_dots(text, start, stop):
+    if stop - start < 3:
+        return False
+    return text[stop - 1] == FULL_STOP and text[stop - 2] == FULL_STOP and text[stop - 3] == FULL_STOP
+
+
+@kernel
+def _characters(text, start, stop):
+    """Characters of text[start:stop]: its bytes less those inside a character."""
+    characters = np.int64(0)
+    for at in range(start, stop):
+        characters += (text[at] & _UPPER_TWO_BITS) != _CONTINUATION
+    return characters
+
+
+@kernel
+def _most_lines(offsets, text):
+    """The largest `_line_limit` of the batch's documents."""
+    lines = np.int64(1)
+    for document in range(offsets.size - 1):
+        lines = max(lines, _line_limit(text, offsets[document], offsets[document + 1]))
+    return lines
+
+
+@kernel
+def _line_limit(text, start, stop):
+    """At least the number of lines that are not blank: newlines that follow something else, and the rest."""
+    lines = np.int64(1)
+    for at in range(start + 1, stop):
+        lines += (text[at] == NEWLINE) & (text[at - 1] != NEWLINE)
+    return lines
+
+
+@kernel
+def _slots_for(entries):
+    slots = np.int64(8)
+    while slots < 2 * entries:
+        slots *= 2
+    return slots

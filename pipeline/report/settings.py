@@ -1,0 +1,61 @@
+"""Which keys of a finished run's recipe can be changed without reading, comparing or encoding again."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import orjson
+
+from pipeline.config import Recipe, RecipeError, Thresholds, nearest
+from pipeline.recipe_file import apply_setting, recipe_from_tree, recipe_to_tree
+
+_SOURCE_KEYS = ("repeats", "priority")
+_PACK_KEYS = ("row_tokens", "shard_rows")
+
+# What changing a key would mean, by the beginning of the key.
+_NEEDS = {
+    "annotate": "pages would have to be read and measured again",
+    "minhash": "signatures would have to be computed again",
+    "deduplicate": "clusters would have to be found again",
+    "pack.vocabulary": "every text would have to be encoded again",
+    "seed": "every random choice would fall differently",
+    "sources": "other documents would be read",
+}
+
+
+def change_recipe(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """The recipe with `a.b=c` settings applied; RecipeError for what stored columns cannot answer."""
+    tree = orjson.loads(orjson.dumps(recipe_to_tree(recipe)))  # lists, as a parsed file has them
+    for setting in settings:
+        check_key(recipe, setting.partition("=")[0].strip())
+        apply_setting(tree, setting)
+    return recipe_from_tree(tree)
+
+
+def check_key(recipe: Recipe, key: str) -> None:
+    """RecipeError, saying why and naming the nearest key that can be simulated, for one that cannot."""
+    first, _, rest = key.partition(".")
+    allowed = (
+        (first == "decide" and rest != "")
+        or (first == "pack" and rest in _PACK_KEYS)
+        or (first == "sources" and rest.rpartition(".")[2] in _SOURCE_KEYS)
+    )
+    if not allowed:
+        needs = next(
+            (why for start, why in _NEEDS.items() if key == start or key.startswith(f"{start}.")), None
+        )
+        why = (
+            f"{needs}: that needs a run (`sluice run`, it does only what has changed)"
+            if needs
+            else "unknown key"
+        )
+        raise RecipeError(f"--set {key}: {why}{nearest(key, simulated_keys(recipe))}")
+
+
+def simulated_keys(recipe: Recipe) -> list[str]:
+    """Every key that simulate takes, as far as this recipe names kinds and languages."""
+    keys = ["decide.survivor", "decide.validation_share", *(f"pack.{name}" for name in _PACK_KEYS)]
+    keys += [f"sources.{source.name}.{name}" for source in recipe.sources for name in _SOURCE_KEYS]
+    for kind, by_language in recipe.decide.thresholds.items():
+        for language in by_language:
+            keys += [f"decide.thresholds.{kind}.{language}.{rule.name}" for rule in fields(Thresholds)]
+    return keys

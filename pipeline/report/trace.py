@@ -1,0 +1,162 @@
+"""The way of one document through a run, as JSON-able values: where it came from, what was measured, what was decided and
+why, whom it is a duplicate of, and where its copies lie.
+
+Everything is read from the document's own part, its cluster's labels and one shard per copy. The text itself is shown as
+an excerpt with its edits applied, so that what was masked stays masked.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline import schema
+from pipeline.annotate.digests import url_digests
+from pipeline.config import Source
+from pipeline.decide.edits import apply_edits
+from pipeline.decide.mixture import MICRO
+from pipeline.decide.thresholds import LANGUAGE_RULE, RULE_NAMES, RULES, failing_rules, thresholds_for
+from pipeline.phase import Job, need_rows
+from pipeline.report.lineage import find_copies, repeats_micro
+from pipeline.report.run_folder import read_document, split_locator
+
+SHOWN_MEMBERS = 10
+_EXCERPT_CHARACTERS = 400
+_BRIEF = ("id", "source", "path", "offset", "index", "url", "date", "title")
+
+
+def trace_document(job: Job, locator: int) -> dict[str, Any]:
+    """All that a run knows of one document."""
+    documents = read_document(job, "documents", locator)
+    measures = read_document(job, "measures", locator)
+    decision = read_document(job, "decisions", locator).to_pylist()[0]
+    cluster = read_document(job, "clusters", locator).to_pylist()[0]
+    document = documents.select([name for name in documents.schema.names if name != "text"]).to_pylist()[0]
+    counts = measures.to_pylist()[0]
+    edits = counts.pop("edits")
+    source = find_source(job, document["source"])
+    part, row = split_locator(locator)
+    excerpt = apply_edits(documents["text"], measures["edits"])[0].as_py()[:_EXCERPT_CHARACTERS]
+    return {
+        "id": document["id"].hex(),
+        "part": part,
+        "row": row,
+        "source": {name: getattr(source, name) for name in ("name", "kind", "licence", "priority")},
+        **{
+            name: document[name]
+            for name in ("path", "offset", "length", "index", "url", "date", "charset", "title")
+        },
+        "language": counts.pop("language"),
+        "language_score": counts.pop("language_score") / schema.SCORE_STEPS,
+        "excerpt": excerpt,
+        "measures": counts,
+        "rules": explain_rules(job, source.kind, measures),
+        "decision": {name: decision[name] for name in ("kept", "reason", "failing", "validation")},
+        "cluster": _cluster(job, cluster, decision),
+        "edits": edits,
+        **_placed(job, document, decision, locator),
+    }
+
+
+def brief_document(job: Job, locator: int) -> dict[str, Any]:
+    """Where one document came from: id, source, place in the file, URL, date, title."""
+    document = read_document(job, "documents", locator, _BRIEF).to_pylist()[0]
+    source = find_source(job, document["source"])
+    return {**document, "id": document["id"].hex(), "licence": source.licence}
+
+
+def find_source(job: Job, name: str) -> Source:
+    """The source of that name in the recipe."""
+    return next(source for source in job.recipe.sources if source.name == name)
+
+
+def explain_rules(job: Job, kind: str, measures: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Every rule that the recipe sets for this kind and language: its exact value, the threshold, and whether it passes.
+
+    `measures` has one row. `value` is the exact share as [numerator, denominator], or the language.
+    """
+    language = measures["language"][0].as_py()
+    limits = thresholds_for(job.recipe.decide.thresholds, kind, language)
+    failing = dict(
+        zip(RULE_NAMES, failing_rules(measures, kind, job.recipe.decide.thresholds)[0].tolist(), strict=True)
+    )
+    explained: list[dict[str, Any]] = []
+    if limits.languages is not None:
+        explained.append(
+            {"rule": LANGUAGE_RULE, "of": "language", "value": language, "threshold": list(limits.languages)}
+        )
+    for rule in RULES:
+        limit = getattr(limits, rule.key)
+        if limit is not None:
+            value = measures[rule.measure][0].as_py()
+            per = measures[rule.per][0].as_py() if isinstance(rule.per, str) else rule.per
+            of = f"{rule.measure} / {rule.per}" if isinstance(rule.per, str) else rule.measure
+            explained.append({"rule": rule.key, "of": of, "value": [value, per], "threshold": limit})
+    return [{**rule, "passes": not failing[rule["rule"]]} for rule in explained]
+
+
+def share(value: list[int]) -> Fraction | None:
+    """The exact number that a rule compared; None for a share of nothing."""
+    return Fraction(value[0], value[1]) if value[1] else None
+
+
+def _cluster(job: Job, cluster: dict[str, Any], decision: dict[str, Any]) -> dict[str, Any]:
+    survivor = decision["survivor"]
+    alone = cluster["cluster_size"] == 1
+    locators = [] if alone else _first_members(job, cluster["cluster"], cluster["cluster_size"])
+    return {
+        "id": decision["cluster_id"].hex(),
+        "size": cluster["cluster_size"],
+        "members": [brief_document(job, member) for member in locators],
+        "survivor": None if survivor is None or alone else brief_document(job, survivor),
+    }
+
+
+def _first_members(job: Job, cluster: int, size: int) -> list[int]:
+    """The first locators of a cluster: labels are sorted by locator, and the smallest one is the cluster's label."""
+    file = need_rows(job, "work/components", [0])[0].file("work/components")
+    found: list[int] = []
+    with job.storage().open_input(file.name) as source:
+        labels = pq.ParquetFile(source)
+        for group in range(labels.num_row_groups):
+            limits = labels.metadata.row_group(group).column(1).statistics
+            if limits is not None and limits.has_min_max and not limits.min <= cluster <= limits.max:
+                continue
+            rows = labels.read_row_group(group, columns=["locator", "cluster"], use_threads=False)
+            wanted = pc.equal(rows["cluster"], pa.scalar(cluster, pa.uint64()))
+            found += rows["locator"].filter(wanted).to_pylist()
+            if len(found) >= min(size, SHOWN_MEMBERS):
+                break
+    return found[:SHOWN_MEMBERS]
+
+
+def _placed(job: Job, document: dict[str, Any], decision: dict[str, Any], locator: int) -> dict[str, Any]:
+    """Repeats, copies and tokens; none of them for a document that was dropped."""
+    if not decision["kept"]:
+        return {"repeats": 0.0, "tokens": None, "copies": []}
+    validation = decision["validation"]
+    copies = find_copies(job, document["id"], locator, source=document["source"], validation=validation)
+    return {
+        "repeats": 1.0 if validation else repeats_micro(job, document["source"]) / MICRO,
+        "tokens": copies[0].tokens - 1 if copies else None,  # without <|endoftext|>
+        "copies": [asdict(copy) for copy in copies],
+    }
+
+
+def find_quarantined(job: Job, url: str) -> Iterator[dict[str, Any]]:
+    """Records with this URL that were set aside or stopped by a gate; opens the quarantine file of every part."""
+    wanted = url_digests(pa.array([url]))[0]
+    columns = [column.name for column in schema.QUARANTINE if column.name != "raw"]
+    for row in need_rows(job, "documents", range(job.parts)):
+        file = row.file("quarantine")
+        if not file.rows:
+            continue
+        with job.storage().open_input(file.name) as source:
+            records = pq.read_table(source, columns=columns, use_threads=False)
+        same = pc.equal(url_digests(records["url"]), wanted).fill_null(False)
+        yield from records.take(pa.array(np.flatnonzero(same.to_numpy(zero_copy_only=False)))).to_pylist()

@@ -1,0 +1,59 @@
+"""Runs of the packaged quickstart, cut into many small splits so that parts, partitions and shards are many."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pipeline.recipe_file import load_recipe
+from pipeline.run import RunOptions, run
+
+# 20 kB splits: about 20 parts; 4-row shards: about 5 shards.
+SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4")
+
+RunSmall = Callable[..., dict[str, Any]]
+
+
+def run_small(
+    output: Path, *settings: str, workers: int = 1, expect: int = 0, beam: Sequence[str] = (), **options: Any
+) -> dict[str, Any]:
+    """Runs the quickstart in small splits with settings; returns the manifest."""
+    recipe = load_recipe("quickstart", [*SMALL, *settings])
+    console = Console(quiet=True)
+    code = run(recipe, RunOptions(str(output), workers, beam_options=beam, **options), console)
+    assert code == expect
+    manifest = output / "MANIFEST.json"
+    return json.loads(manifest.read_text()) if manifest.exists() else {}
+
+
+def said_by(output: Path) -> dict[str, str]:
+    """sha256 of every file of a run but those that tell of time: report.html, timings, progress."""
+    files = {path.relative_to(output).as_posix(): path for path in output.rglob("*") if path.is_file()}
+    told = ("report.html", ".lock", "work/timings/", "work/progress/")
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in sorted(files.items())
+        if not name.startswith(told)
+    }
+
+
+@pytest.fixture(scope="session", name="run_small")
+def run_small_fixture() -> RunSmall:
+    return run_small
+
+
+@pytest.fixture(scope="session", name="said_by")
+def said_by_fixture() -> Callable[[Path], dict[str, str]]:
+    return said_by
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The baseline: one worker, in memory, undisturbed. Read only."""
+    output = tmp_path_factory.mktemp("small") / "out"
+    run_small(output)
+    return output
