@@ -1,7 +1,7 @@
 """The recipe: every choice of a run as frozen typed classes, and the checks that hold before any work starts.
 
-`pipeline/recipe_file.py` reads it from TOML. An impossible value raises `RecipeError`, which names the key and the
-nearest valid word. Nothing here touches a file.
+`pipeline/recipe_file.py` reads it from TOML. An impossible value raises `RecipeError`, which names the key
+and the nearest valid word. Nothing here touches a file.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ SURVIVOR_KEYS = ("priority", "longest", "newest", "oldest", "shortest_url", "lan
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be run; the message names the key and, where there is one, the nearest valid key."""
+    """A recipe that cannot be run; the message names the key and the nearest valid one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,10 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One source of documents. Document ids are made of `name`, the path relative to the source's root, and the offset."""
+    """One source of documents.
+
+    Document ids are made of `name`, the path relative to the source's root, and the offset.
+    """
 
     name: str  # [a-z0-9_-]+
     kind: str  # one of KINDS; only `web` is extracted from HTML, thresholds are chosen by it
@@ -50,7 +53,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Stops hopeless documents before they are written; what it stops is counted, and `sample` of it is kept."""
+    """Stops hopeless documents before they are written; they are counted, and `sample` of them is kept."""
 
     min_characters: int = 0  # characters of main text; 0 = off
     languages: tuple[str, ...] = ()  # ISO codes that pass; empty = all
@@ -81,7 +84,9 @@ class Annotate:
 
 @dataclass(frozen=True, slots=True)
 class Minhash:
-    """MinHash signatures; defaults are FineWeb's (datatrove examples/fineweb.py: 5-grams, 14 buckets of 8 hashes)."""
+    """MinHash signatures; defaults are FineWeb's (datatrove examples/fineweb.py: 5-grams, 14 buckets of 8
+    hashes).
+    """
 
     shingle: int = 5  # words per shingle; a Han, kana or Thai character is a word of its own
     bands: int = 14

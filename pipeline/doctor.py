@@ -1,7 +1,7 @@
 """`sluice doctor`: what this machine has of what a run needs, and where it is; `--warm` compiles all kernels.
 
-Nothing is downloaded and nothing is changed but the kernels' own cache folder: created if it is not there, and
-filled by `--warm`, so that images and fresh workers start at full speed.
+Nothing is downloaded and nothing is changed but the kernels' own cache folder: created if it is not there,
+and filled by `--warm`, so that images and fresh workers start at full speed.
 """
 
 import importlib.util
@@ -53,7 +53,10 @@ def examine(console: Console, *, warm: bool) -> int:
         finding.topic == "kernel cache" and finding.state == "missing" for finding in findings
     ):
         findings.append(_warm(console))
-    table = Table("", "", "", box=None, show_header=False, pad_edge=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     colours = {"ok": "green", "missing": "bold red", "optional": "yellow"}
     for finding in findings:
         table.add_row(finding.topic, Text(finding.state, style=colours[finding.state]), Text(finding.told))

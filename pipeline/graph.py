@@ -1,9 +1,10 @@
 """The five phases in order: read this first.
 
-Annotate finds text and measures, Deduplicate finds clusters, Decide makes every choice from stored columns, Pack writes
-token rows, Report balances the ledger and writes the manifest. Any contiguous set of phases becomes one Beam pipeline;
-inside it, a step starts when the step before it has committed everything. An element is a description of work or a
-block of packed numbers, always (int, bytes): document text never crosses an edge.
+Annotate finds text and measures, Deduplicate finds clusters, Decide makes every choice from stored columns,
+Pack writes token rows, Report balances the ledger and writes the manifest. Any contiguous set of phases
+becomes one Beam pipeline; inside it, a step starts when the step before it has committed everything. An
+element is a description of work or a block of packed numbers, always (int, bytes): document text never
+crosses an edge.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -106,7 +107,7 @@ class ScatterStep(beam.DoFn):
     def process(self, element: Group) -> Iterator[Element]:
         payload, blocks = _open_group(element[1])
         scatter = STEPS[self._step].scatters[self._number]
-        for key, block in scatter(self._job, element[0], payload, blocks):
+        for key, block in scatter(self._job, element[0], payload or b"", blocks):
             yield key, _ROWS + block
 
 
@@ -118,8 +119,9 @@ class FinishStep(beam.DoFn):
 
     def process(self, element: Group) -> Iterator[Element]:
         payload, blocks = _open_group(element[1])
-        STEPS[self._step].finish(self._job, element[0], payload, blocks)
-        yield 0, b""
+        if payload is not None:  # else rows came for a key that was finished by an earlier run
+            STEPS[self._step].finish(self._job, element[0], payload, blocks)
+            yield 0, b""
 
 
 class Ready(beam.DoFn):
@@ -134,9 +136,9 @@ def announce(job: Job, step: str, left: int) -> None:
     job.storage().put_bytes(f"work/progress/{step}", str(left).encode())
 
 
-def _open_group(values: Iterable[bytes]) -> tuple[bytes, list[bytes]]:
-    """Parts the payload of a key from its blocks; a bundle that ran twice gives its payload twice, and equal."""
-    payload, blocks = b"", []
+def _open_group(values: Iterable[bytes]) -> tuple[bytes | None, list[bytes]]:
+    """Parts the payload of a key from its blocks; given twice (a retry), it is the same."""
+    payload, blocks = None, []
     for value in values:
         if value[:1] == _PAYLOAD:
             payload = value[1:]

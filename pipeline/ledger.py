@@ -1,7 +1,8 @@
 """The ledger: at every stage, records in = records out + records dropped by reason, counted on both sides.
 
-Entries come from commit rows only (a runner's metrics count retries twice). `find_imbalances` holds two kinds of
-equation: within a stage, and between numbers that were counted independently (the next stage's in, rows in files).
+Entries come from commit rows only (a runner's metrics count retries twice). `find_imbalances` holds two kinds
+of equation: within a stage, and between numbers that were counted independently (the next stage's in, rows in
+files).
 """
 
 from collections import defaultdict
@@ -13,7 +14,9 @@ IN, OUT = "in", "out"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Entry:
-    """What one stage of one part counted under one reason; "in" and "out" are the two sides, all else is a drop."""
+    """What one stage of one part counted under one reason; "in" and "out" are the two sides, all else is a
+    drop.
+    """
 
     stage: str
     reason: str

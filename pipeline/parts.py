@@ -1,7 +1,7 @@
 """The files of a part: written in scratch batch by batch, hashed, named by their content.
 
-Two digests stand beside each file: sha256 of its bytes, and the content digest over what it says, which does not
-change with the version of the file writer or the size of batches.
+Two digests stand beside each file: sha256 of its bytes, and the content digest over what it says, which does
+not change with the version of the file writer or the size of batches.
 """
 
 import hashlib

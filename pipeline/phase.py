@@ -1,8 +1,9 @@
 """From a piece of work to a committed part: fingerprint, scratch, put, commit row; and skipping what is done.
 
-A part is a pure function of its input. Its files are finished in scratch, put once under names that hold a hash
-of their content, and then its commit row (`work/rows/STEP/00017.json`) is put. The row is the commit: readers open only
-what rows name, a rerun skips what has a row with the right fingerprint, everything else in the folder is an orphan.
+A part is a pure function of its input. Its files are finished in scratch, put once under names that hold a
+hash of their content, and then its commit row (`work/rows/STEP/00017.json`) is put. The row is the commit:
+readers open only what rows name, a rerun skips what has a row with the right fingerprint, everything else in
+the folder is an orphan.
 """
 
 import dataclasses
@@ -63,8 +64,8 @@ class Row:
         return next(file for file in self.files if file.name.startswith(f"{folder}/"))
 
 
-# A keyed function over packed rows, the only shape of work that a runner sees: (job, key, payload, blocks of rows).
-# `payload` is what the plan (or `keys`) gave for the key, b"" if nothing.
+# A keyed function over packed rows, the only shape of work that a runner sees: (job, key, payload, blocks of
+# rows). `payload` is what the plan (or `keys`) gave for the key, b"" if nothing.
 Scatter = Callable[[Job, int, bytes, Iterable[bytes]], Iterator[tuple[int, bytes]]]
 
 
@@ -72,8 +73,8 @@ Scatter = Callable[[Job, int, bytes, Iterable[bytes]], Iterator[tuple[int, bytes
 class Step:
     """One step of a phase. `plan` yields the work that is left, as (key, payload), at run time on a worker.
 
-    With `scatters`, packed rows go through one shuffle per function before `finish`, and `keys` yields (key, payload)
-    for every key that must be finished, also those that no row reaches. `finish` commits.
+    With `scatters`, packed rows go through one shuffle per function before `finish`, and `keys` yields (key,
+    payload) for every key that must be finished, also those that no row reaches. `finish` commits.
     """
 
     name: str
@@ -157,7 +158,9 @@ def commit(
     count: Count,
     notes: Mapping[str, Any] | None = None,
 ) -> Row:
-    """Puts the finished files of a part, then its row with the fingerprint `made_of`; doing it twice changes nothing."""
+    """Puts the finished files of a part, then its row with the fingerprint `made_of`; doing it twice changes
+    nothing.
+    """
     storage = job.storage()
     for file in files:
         storage.put_file(file.local, file.part.name)

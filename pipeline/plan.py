@@ -1,7 +1,8 @@
-"""The plan: every split of every source, its part number, and what the run will need; a function of inputs and recipe.
+"""The plan: every split of every source, its part number, and what the run will need; a function of inputs
+and recipe.
 
-Made once, before any work, and written to `plan.json`. All that can be known to go wrong is found here: a path that
-matches nothing, a file that two sources claim, a model or vocabulary file that is not there.
+Made once, before any work, and written to `plan.json`. All that can be known to go wrong is found here: a
+path that matches nothing, a file that two sources claim, a model or vocabulary file that is not there.
 """
 
 import shutil
@@ -31,8 +32,8 @@ PACKAGE_PREFIX = "package://"  # paths inside pipeline/quickstart
 _PARTS_PER_PARTITION = 16  # a part scatters about 4 MB into a shuffle family: partitions stay near 64 MB
 _LEAST_PARTITIONS = 8
 
-# Rough factors from a run on 61 MB of real pages, for the estimate only: bytes written per byte read, and bytes read
-# per second and worker.
+# Rough factors from a run on 61 MB of real pages, for the estimate only: bytes written per byte read, and
+# bytes read per second and worker.
 _WRITTEN_PER_BYTE = {"warc": 1.0, "html": 0.4, "jsonl": 3.0, "parquet": 4.0, "text": 3.0}
 _BYTES_PER_SECOND = {
     "warc": 1_500_000,
@@ -112,7 +113,9 @@ def package_path(path: str) -> str:
 
 
 def find_hashes(recipe: Recipe) -> dict[str, str]:
-    """sha256 of every model and vocabulary file that the recipe names; raises RecipeError if one is not there."""
+    """sha256 of every model and vocabulary file that the recipe names; raises RecipeError if one is not
+    there.
+    """
     hashes = {}
     finders = {
         "annotate.language_model": (recipe.annotate.language_model, find_language_model),

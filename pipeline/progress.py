@@ -1,4 +1,4 @@
-"""Progress of a phase, read from the commit rows that appear in the output folder: it works on every runner."""
+"""Progress of a phase, read from the commit rows that appear in the output: it works on every runner."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,6 +1,7 @@
 """Reads a recipe: TOML and `--set a.b=c` into the typed classes of `pipeline/config.py`, strictly.
 
-A key that is not known or has the wrong type raises `RecipeError`, which names the key and the nearest valid one.
+A key that is not known or has the wrong type raises `RecipeError`, which names the key and the nearest valid
+one.
 """
 
 import dataclasses

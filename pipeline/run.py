@@ -1,8 +1,8 @@
 """`sluice run`: plan, estimate, one Beam job per phase with progress from commit rows, closing table.
 
-Exit codes: 0 only if the ledger balances; 2 for a recipe that cannot be run; 3 if splits could not be read (all others
-are done, a rerun takes only those); 4 if a worker died (a rerun resumes); 5 if the ledger does not balance; 6 if
-another run holds the folder.
+Exit codes: 0 only if the ledger balances; 2 for a recipe that cannot be run; 3 if splits could not be read
+(all others are done, a rerun takes only those); 4 if a worker died (a rerun resumes); 5 if the ledger does
+not balance; 6 if another run holds the folder.
 """
 
 from collections.abc import Sequence
@@ -91,9 +91,7 @@ def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
             console.print(f"[red]{len(missing)} of {job.parts} splits could not be read:")
             for why in missing:
                 console.print(f"  {why}", markup=False)
-            console.print(
-                "All others are done. Run again to read only these, or with --accept-missing to go on without."
-            )
+            console.print("All others are done. Run again to read only these, or use --accept-missing.")
             return UNREADABLE
     if options.phase in (None, "report"):
         sweep(job)
@@ -105,5 +103,5 @@ def unreadable_splits(job: Job) -> list[str]:
     """Why splits could not be read, in part order; empty where the missing are accepted."""
     if job.accept_missing:
         return []
-    names = [name for name in job.storage().names("work/unreadable")]
+    names = job.storage().names("work/unreadable")
     return [(job.storage().read_bytes(name) or b"").decode(errors="replace") for name in names]

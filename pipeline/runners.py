@@ -1,8 +1,9 @@
 """Runners: the recipe of a job stays the same, only where it runs differs.
 
-`direct` is Beam's FnApiRunner by name: plain DirectRunner silently picks another engine when it is online. It has no
-retry, so a failed run is run again and resumes; a worker process that is killed would leave it waiting for ever, so
-`run_local` watches the workers. DaskRunner is refused: in Beam 2.77 it reports success and loses data.
+`direct` is Beam's FnApiRunner by name: plain DirectRunner silently picks another engine when it is online. It
+has no retry, so a failed run is run again and resumes; a worker process that is killed would leave it waiting
+for ever, so `run_local` watches the workers. DaskRunner is refused: in Beam 2.77 it reports success and loses
+data.
 """
 
 import os
@@ -42,8 +43,8 @@ def check_runner(name: str) -> None:
     """Raises RecipeError for a runner that is not known or not to be trusted."""
     if name.lower().startswith("dask"):
         raise RecipeError(
-            "runner dask is refused: in Beam 2.77 it reports success but loses the output of finish_bundle, of tagged "
-            "outputs and of all sinks but the last"
+            "runner dask is refused: in Beam 2.77 it reports success but loses the output of finish_bundle, "
+            "of tagged outputs and of all sinks but the last"
         )
     if name not in RUNNERS:
         raise RecipeError(f"no runner {name!r}; there are {', '.join(RUNNERS)}{nearest(name, RUNNERS)}")
@@ -53,7 +54,8 @@ def run_job(
     job: Job, phases: Sequence["Phase"], runner: str, workers: int, options: Sequence[str] = ()
 ) -> None:
     """Runs phases as one Beam job and returns when it has ended; raises what the job raised."""
-    # Beam takes more than a second to import: not before the recipe and the runner's name are known to be good.
+    # Beam takes more than a second to import: not before the recipe and the runner's name are known to be
+    # good.
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -78,7 +80,8 @@ def run_job(
 
 @contextmanager
 def quiet_stderr(log: Path) -> Iterator[None]:
-    """Sends standard error of this process and its children to a file: Beam's workers say there what no user can act on.
+    """Sends standard error of this process and its children to a file: Beam's workers say there what no user
+    can act on.
 
     What ends a job is raised as an exception and carries its traceback, so nothing that matters is lost.
     """
@@ -98,8 +101,8 @@ def quiet_stderr(log: Path) -> Iterator[None]:
 def run_watched(run: Callable[[], None], tick: Callable[[], None]) -> None:
     """Calls `run` in a thread and `tick` twice a second; raises what `run` raises, or WorkerDied.
 
-    A Beam worker that is killed leaves FnApiRunner waiting for an answer that never comes; so the worker processes
-    are looked at here. The thread that waits is a daemon: it goes with the process.
+    A Beam worker that is killed leaves FnApiRunner waiting for an answer that never comes; so the worker
+    processes are looked at here. The thread that waits is a daemon: it goes with the process.
     """
     failure: list[BaseException] = []
 

@@ -1,8 +1,9 @@
 """Every column of every part: name, type, meaning with unit, and the stage that writes it.
 
-Counts are integers; a ratio is stored as its two counts and compared exactly. A model's score is an integer number of
-steps (the step is named here), so that a value stored on one machine equals the value compared on another. `documents/`,
-`measures/`, `work/signatures/`, `clusters/` and `decisions/` of a part are row-aligned: row i is one document in all.
+Counts are integers; a ratio is stored as its two counts and compared exactly. A model's score is an integer
+number of steps (the step is named here), so that a value stored on one machine equals the value compared on
+another. `documents/`, `measures/`, `work/signatures/`, `clusters/` and `decisions/` of a part are
+row-aligned: row i is one document in all.
 """
 
 from dataclasses import dataclass
@@ -57,7 +58,8 @@ DOCUMENTS = (
     Column("url_digest", ID, "blake2b-128 of the canonical URL; null without a URL", "digests"),
 )
 
-# Integer counts of a text, all uint32, made in one pass by pipeline/kernels/text.py (where terms are defined).
+# Integer counts of a text, all uint32, made in one pass by pipeline/kernels/text.py (where terms are
+# defined).
 TEXT_COUNTS = {
     "characters": "code points",
     "bytes": "bytes of UTF-8",
@@ -65,13 +67,13 @@ TEXT_COUNTS = {
     "word_characters": "characters of all words; by `words`, Gopher's mean word length",
     "alphabetic_words": "words with at least one letter (Gopher)",
     "stop_words": "how many of the 8 English stop words occur, each counted once, in any case (Gopher)",
-    "stop_words_zh": "how many of the 22 Chinese stop characters occur, each counted once (FineWeb2 cmn_Hani)",
+    "stop_words_zh": "how many of the 22 Chinese stop characters occur, each once (FineWeb2 cmn_Hani)",
     "hash_symbols": "number signs # (Gopher: symbol-to-word ratio)",
     "ellipses": "… and ..., which do not overlap: ...... are two, .... is one (Gopher, as datatrove counts)",
     "lines": "lines with something on them",
-    "bullet_lines": "lines that begin with one of `kernels/unicode_classes.py BULLETS` (Gopher)",
+    "bullet_lines": "lines that begin with one of unicode_classes.BULLETS (Gopher)",
     "ellipsis_lines": "lines that end with … or ... (Gopher)",
-    "punctuated_lines": "lines that end with one of `kernels/unicode_classes.py TERMINALS` (C4, FineWeb: line_punct_ratio)",
+    "punctuated_lines": "lines that end with one of unicode_classes.TERMINALS (FineWeb: line_punct_ratio)",
     "short_lines": "lines of at most 30 characters (FineWeb: short_line_ratio)",
     "duplicate_lines": "repeated lines (Gopher: duplicate line fraction)",
     "duplicate_line_characters": "characters in repeated lines (Gopher; FineWeb: char_dup_ratio)",

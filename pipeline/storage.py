@@ -1,8 +1,8 @@
 """The output folder, local or on an object store, through pyarrow.fs.
 
-Only three things are assumed of a store: a whole object can be put under a name, read by name, and deleted. Nothing
-depends on renames, on listings being fresh, or on a put that was interrupted leaving nothing behind: a part is
-named by its content and is not there until its commit row names it (pipeline/phase.py).
+Only three things are assumed of a store: a whole object can be put under a name, read by name, and deleted.
+Nothing depends on renames, on listings being fresh, or on a put that was interrupted leaving nothing behind:
+a part is named by its content and is not there until its commit row names it (pipeline/phase.py).
 """
 
 import fcntl
@@ -57,7 +57,7 @@ class Storage:
             _make_folder(Path(target).parent, name)
             with local.open("rb") as written:
                 os.fsync(written.fileno())
-            os.replace(local, target)
+            local.replace(target)
             return
         with local.open("rb") as source, self.filesystem.open_output_stream(target) as sink:
             shutil.copyfileobj(source, sink, _COPY_BYTES)
@@ -75,7 +75,7 @@ class Storage:
             scratch.write(content)
             scratch.flush()
             os.fsync(scratch.fileno())
-        os.replace(scratch.name, target)
+        Path(scratch.name).replace(target)
 
     def read_bytes(self, name: str) -> bytes | None:
         """The whole object, or None if there is none."""
@@ -97,7 +97,9 @@ class Storage:
         return found.size if found.type == pafs.FileType.File else None
 
     def names(self, folder: str = "") -> list[str]:
-        """Names of all objects under a folder, sorted; a store's listing may be stale, so only sweeps rely on it."""
+        """Names of all objects under a folder, sorted; a store's listing may be stale, so only sweeps rely on
+        it.
+        """
         base = f"{self.root}/{folder}".rstrip("/")
         found = self.filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
         prefix = len(self.root.rstrip("/")) + 1
@@ -117,7 +119,9 @@ class Storage:
             pass
 
     def scratch_root(self) -> Path:
-        """A folder for unfinished files: on the disk of a local output, so that moving is atomic; else temporary."""
+        """A folder for unfinished files: on the disk of a local output, so that moving is atomic; else
+        temporary.
+        """
         root = self.local_root
         folder = Path(tempfile.gettempdir()) / f"sluice-{os.getuid()}" if root is None else root / ".scratch"
         _make_folder(folder, ".scratch")
@@ -139,8 +143,8 @@ def _make_folder(folder: Path, name: str) -> None:
 def lock(storage: Storage) -> Iterator[None]:
     """Refuses a second run in the same folder; a killed run leaves no lock behind on local disk.
 
-    An object store has no locks: there a `lock.json` names the run that holds the folder, and a run that died has to
-    be cleared by deleting that object, which the message says.
+    An object store has no locks: there a `lock.json` names the run that holds the folder, and a run that died
+    has to be cleared by deleting that object, which the message says.
     """
     root = storage.local_root
     if root is None:

@@ -1,4 +1,6 @@
-"""Sweeps a finished run's folder: files that no commit row names, and exchange files, which shards have used up."""
+"""Sweeps a finished run's folder: files that no commit row names, and exchange files, which shards have used
+up.
+"""
 
 from pipeline.graph import STEPS
 from pipeline.phase import Job

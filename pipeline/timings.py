@@ -1,4 +1,4 @@
-"""Where the time of a part went, in integer nanoseconds by stage: written beside the rows, never into them."""
+"""Where the time of a part went, in nanoseconds by stage: written beside the rows, never into them."""
 
 import time
 from collections import Counter

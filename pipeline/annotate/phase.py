@@ -1,7 +1,7 @@
 """The Annotate phase: one split in, a part of documents, measures and signatures out, row by row aligned.
 
-The three have fingerprints of their own: a changed language model rewrites measures, a changed shingle size rewrites
-signatures, and neither reads a page again. Everything that touches raw bytes runs in the sandbox.
+The three have fingerprints of their own: a changed language model rewrites measures, a changed shingle size
+rewrites signatures, and neither reads a page again. Everything that touches raw bytes runs in the sandbox.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -64,7 +64,10 @@ MADE_OF = {MEASURES: _measures_made_of, SIGNATURES: _signatures_made_of}
 
 
 def _plan(job: Job) -> Iterator[tuple[int, bytes]]:
-    """Splits of which anything is missing. A part that only changed its number (an input was added) is not made again."""
+    """Splits of which anything is missing.
+
+    A part that only changed its number (an input was added) is not made again.
+    """
     splits = _splits(job.storage())
     rows = {step: read_rows(job, step, range(len(splits))) for step in ("documents", *MADE_OF)}
     made_before = {row.fingerprint: row for step in rows for row in _all_rows(job, step)}
@@ -97,7 +100,9 @@ def _all_rows(job: Job, step: str) -> Iterator[Row]:
 
 
 def _adopt(job: Job, row: Row | None, part: int, wanted: str, made_before: dict[str, Row]) -> Row | None:
-    """The part's row if it is done, or that of an equal part under another number, which is then named here too."""
+    """The part's row if it is done, or that of an equal part under another number, which is then named here
+    too.
+    """
     if is_done(job, row, wanted):
         return row
     other = made_before.get(wanted)
@@ -224,7 +229,7 @@ def _derive_again(job: Job, part: int, documents: Row) -> None:
 
 
 def _commit_missing(job: Job, part: int, spans: Sequence[Span]) -> None:
-    """An empty part for a split that cannot be read, where the user accepts that; read again by the next run."""
+    """An empty part for a split that cannot be read, if the user accepts that; the next run reads it."""
     count = Count()
     count.add("splits", IN)
     count.add("splits", "unreadable", bytes=sum(span.end - span.start for span in spans))

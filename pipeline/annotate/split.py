@@ -1,7 +1,8 @@
-"""One split, read and turned into batches of documents: read → sandbox (decode, extract, normalise, language) → gate.
+"""One split, read and turned into batches of documents: read → sandbox (decode, extract, normalise, language)
+→ gate.
 
-Records go to the sandbox in groups and come back as one Arrow batch per group; whatever does not become a document is
-counted under its reason, and kept in quarantine with its raw bytes where it was damaged.
+Records go to the sandbox in groups and come back as one Arrow batch per group; whatever does not become a
+document is counted under its reason, and kept in quarantine with its raw bytes where it was damaged.
 """
 
 import atexit
@@ -49,7 +50,7 @@ class SplitResult:
 
 @contextmanager
 def lend_sandbox(annotate: Annotate, model_sha256: str) -> Iterator[Sandbox]:
-    """A sandbox with these settings for one piece of work; it stays open for the next piece in this process."""
+    """A sandbox with these settings for one piece of work; it stays open for the next one."""
     settings = orjson.dumps(
         {
             "engine": annotate.engine,

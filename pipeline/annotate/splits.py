@@ -143,7 +143,7 @@ def _input_file(
 
 
 def _content_identity(path: str) -> str:
-    with open(path, "rb") as content:
+    with Path(path).open("rb") as content:
         return f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
 
 

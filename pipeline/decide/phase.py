@@ -1,7 +1,7 @@
 """The Decide phase: the one place where documents are dropped, by rules and survivors from stored columns.
 
-Members of clusters meet in one packed shuffle by cluster; what they learn goes back to their part in a second one.
-Documents that are alone never leave their part.
+Members of clusters meet in one packed shuffle by cluster; what they learn goes back to their part in a second
+one. Documents that are alone never leave their part.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ _MEASURE_COLUMNS = sorted(
 )
 
 
-# --- decisions: rules, then one survivor per cluster --------------------------------------------------------------
+# --- decisions: rules, then one survivor per cluster --------------------------------------------------------
 
 
 def _upstream(job: Job) -> list[str]:
@@ -38,27 +38,24 @@ def _upstream(job: Job) -> list[str]:
     return [row.content for step in steps for row in need_rows(job, step, range(job.parts))]
 
 
-def _decisions_left(job: Job) -> dict[int, str]:
-    """Fingerprint by part, of the parts that have to be decided: all, where a survivor may have changed."""
+def _keys_of_decisions(job: Job) -> Iterator[tuple[int, bytes]]:
+    """The parts that have to be decided: all, where a survivor may have changed."""
     sources = [(source.name, source.kind, source.priority) for source in job.recipe.sources]
     made_of = fingerprint(_VERSION, job.recipe.seed, job.recipe.decide, sources, _upstream(job))
-    rows = read_rows(job, "decisions", range(job.parts))
-    left = any(not is_done(job, row, made_of) for row in rows)
-    return dict.fromkeys(range(job.parts), made_of) if left else {}
+    for part, row in enumerate(read_rows(job, "decisions", range(job.parts))):
+        if not is_done(job, row, made_of):
+            yield part, made_of.encode()
 
 
 def _plan_decisions(job: Job) -> Iterator[tuple[int, bytes]]:
-    yield from ((part, b"") for part in _decisions_left(job))
-
-
-def _keys_of_decisions(job: Job) -> Iterator[tuple[int, bytes]]:
-    yield from ((part, made_of.encode()) for part, made_of in _decisions_left(job).items())
+    if any(True for _ in _keys_of_decisions(job)):
+        yield from ((part, b"") for part in range(job.parts))
 
 
 def joined_batches(
     job: Job, part: int, columns: list[str]
 ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch, pa.RecordBatch]]:
-    """(documents, measures, clusters) batches of a part, row-aligned, as long as the documents' row groups."""
+    """(documents, measures, clusters) batches of a part, row-aligned, one per row group."""
     storage = job.storage()
     rows = [need_rows(job, step, [part])[0].file(step) for step in ("documents", "measures", "clusters")]
     clusters = pa.Table.from_batches(
@@ -121,7 +118,7 @@ def _by_partition(members: np.ndarray, partitions: int) -> Iterator[tuple[int, b
 
 
 def judge_members(job: Job, members: np.ndarray) -> np.ndarray:
-    """VERDICT rows, one per MEMBER row of whole clusters: who survives, and whether the cluster is held out."""
+    """VERDICT rows, one per MEMBER row of whole clusters: who survives, and who is held out."""
     verdicts = np.zeros(len(members), survivors.VERDICT)
     verdicts["row"] = members["locator"] & np.uint64(0xFFFFFFFF)
     verdicts["survivor"], verdicts["cluster_id"] = survivors.choose_survivors(members)
@@ -177,7 +174,9 @@ def decide_batch(
     failing: np.ndarray,
     verdicts: np.ndarray,
 ) -> pa.RecordBatch:
-    """DECISIONS of one batch whose first document has the locator `first`; `verdicts` are those of its members."""
+    """DECISIONS of one batch whose first document has the locator `first`; `verdicts` are those of its
+    members.
+    """
     rows = documents.num_rows
     locators = np.arange(first, first + rows, dtype=np.uint64)
     passes = ~failing.any(axis=1)

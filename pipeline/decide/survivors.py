@@ -1,6 +1,7 @@
 """One survivor per cluster: the best of the members that pass, by the recipe's ordered keys.
 
-Pure functions over packed MEMBER rows of whole clusters. Ties are broken by text digest, then id, never by order.
+Pure functions over packed MEMBER rows of whole clusters. Ties are broken by text digest, then id, never by
+order.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Rules on stored measures: each compares two stored integers with a threshold of the recipe, exactly.
 
-A threshold is a decimal number in the recipe; it is taken at its written value (`Fraction(str(0.1))` is 1/10), so
-"0.30 of the lines" means the same on every machine.
+A threshold is a decimal number in the recipe; it is taken at its written value (`Fraction(str(0.1))` is
+1/10), so "0.30 of the lines" means the same on every machine.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,9 @@ _NEVER = Thresholds()
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """measure / per compared with the threshold named `key`; `per` is a column, or a constant number of steps."""
+    """measure / per compared with the threshold named `key`; `per` is a column, or a constant number of
+    steps.
+    """
 
     key: str
     measure: str
@@ -64,7 +66,9 @@ def thresholds_for(table: Mapping[str, Mapping[str, Thresholds]], kind: str, lan
 def failing_rules(
     measures: pa.RecordBatch, kind: str, table: Mapping[str, Mapping[str, Thresholds]]
 ) -> np.ndarray:
-    """bool [rows, len(RULE_NAMES)]: which rule each document of one kind fails; a share of nothing fails no maximum."""
+    """bool [rows, len(RULE_NAMES)]: which rule each document of one kind fails; a share of nothing fails no
+    maximum.
+    """
     languages = np.asarray(measures["language"].to_pylist(), dtype=object)
     failing = np.zeros((measures.num_rows, len(RULE_NAMES)), bool)
     for language in sorted(set(languages)):
@@ -81,7 +85,8 @@ def failing_rules(
 
 def _fails(measures: pa.RecordBatch, rule: Rule, limit: float, rows: np.ndarray) -> np.ndarray:
     exact = Fraction(str(limit))
-    # Counts are below 2^32, so int64 products are exact while the threshold's terms are small; else Python integers.
+    # Counts are below 2^32, so int64 products are exact while the threshold's terms are small; else Python
+    # integers.
     kind = np.int64 if max(exact.numerator, exact.denominator) < 1 << 31 else object
     value = measures[rule.measure].to_numpy()[rows].astype(kind)
     per = measures[rule.per].to_numpy()[rows].astype(kind) if isinstance(rule.per, str) else rule.per

@@ -1,7 +1,7 @@
 """Rows that meet: equal digests and equal bands become edges; ids and URLs become an index on the way.
 
-Pure functions over packed rows. Four families share one shuffle, each with its own partitions; a partition's result
-is sorted, so the order in which blocks arrive does not matter.
+Pure functions over packed rows. Four families share one shuffle, each with its own partitions; a partition's
+result is sorted, so the order in which blocks arrive does not matter.
 """
 
 from collections.abc import Iterator
@@ -47,7 +47,9 @@ def scatter_rows(rows: np.ndarray, family: int, partitions: int) -> Iterator[tup
 
 
 def star_edges(rows: np.ndarray) -> np.ndarray:
-    """Edges uint64 [n, 2] from the smallest locator of each group of equal keys to the others, sorted and distinct."""
+    """Edges uint64 [n, 2] from the smallest locator of each group of equal keys to the others, sorted and
+    distinct.
+    """
     names = [name for name in rows.dtype.names or () if name != "locator"]
     rows = rows[np.lexsort((rows["locator"], *(rows[name] for name in reversed(names))))]
     if not len(rows):

@@ -1,5 +1,5 @@
-"""The Deduplicate phase: facts only. Digests and bands meet in one packed shuffle, edges become connected components,
-and every document gets its cluster and the cluster's size. What survives is decided later.
+"""The Deduplicate phase: facts only. Digests and bands meet in one packed shuffle, edges become connected
+components, and every document gets its cluster and the cluster's size. What survives is decided later.
 
 Components run on one worker over all edges (16 bytes each, about one per duplicate document).
 """
@@ -25,7 +25,7 @@ _INDEX_GROUP = (
 _LABEL_GROUP = 1 << 18  # rows per row group of the labels: a part reads the few groups that overlap it
 
 
-# --- candidates: digests and bands that are equal -----------------------------------------------------------------
+# --- candidates: digests and bands that are equal -----------------------------------------------------------
 
 
 def _candidates_made_of(job: Job) -> str:
@@ -40,22 +40,17 @@ def _candidate_keys(job: Job) -> range:
     return range(len(candidates.FAMILIES) * job.partitions)
 
 
-def _candidates_left(job: Job) -> str | None:
-    """The fingerprint if a partition has to be made, else None."""
+def _keys_of_candidates(job: Job) -> Iterator[tuple[int, bytes]]:
+    """The partitions that have to be made."""
     made_of = _candidates_made_of(job)
-    rows = read_rows(job, "work/candidates", _candidate_keys(job))
-    return None if all(is_done(job, row, made_of) for row in rows) else made_of
+    for key, row in enumerate(read_rows(job, "work/candidates", _candidate_keys(job))):
+        if not is_done(job, row, made_of):
+            yield key, made_of.encode()
 
 
 def _plan_candidates(job: Job) -> Iterator[tuple[int, bytes]]:
-    if _candidates_left(job):
+    if any(True for _ in _keys_of_candidates(job)):
         yield from ((part, b"") for part in range(job.parts))
-
-
-def _keys_of_candidates(job: Job) -> Iterator[tuple[int, bytes]]:
-    made_of = _candidates_left(job)
-    if made_of:
-        yield from ((key, made_of.encode()) for key in _candidate_keys(job))
 
 
 def _scatter_candidates(
@@ -116,7 +111,7 @@ def _finish_candidates(job: Job, key: int, payload: bytes, blocks: Iterable[byte
     timings.save(storage, "work/candidates", key)
 
 
-# --- components: edges to labels ----------------------------------------------------------------------------------
+# --- components: edges to labels ----------------------------------------------------------------------------
 
 
 def _components_made_of(job: Job) -> str:
@@ -148,7 +143,7 @@ def _finish_components(job: Job, number: int, payload: bytes, blocks: Iterable[b
     timings.save(storage, "work/components", 0)
 
 
-# --- clusters: labels by document ---------------------------------------------------------------------------------
+# --- clusters: labels by document ---------------------------------------------------------------------------
 
 
 def _plan_clusters(job: Job) -> Iterator[tuple[int, bytes]]:

@@ -1,7 +1,7 @@
 """The Pack phase: copies dealt to shards by file, then every shard ordered, joined and cut into rows.
 
-Token shards have fixed names (`tokens/train-00000.arrow`), unlike all other parts: the trainer and formats.md expect
-them. So a shard's commit row is deleted before its file is replaced, and put again after it.
+Token shards have fixed names (`tokens/train-00000.arrow`), unlike all other parts: the trainer and formats.md
+expect them. So a shard's commit row is deleted before its file is replaced, and put again after it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -51,7 +51,7 @@ def _shards_left(job: Job, made_of: str) -> list[tuple[str, int]]:
     return [shard for shard, row in zip(planned, rows, strict=True) if not is_done(job, row, made_of)]
 
 
-# --- exchange: a part's copies, ordered by destination ------------------------------------------------------------
+# --- exchange: a part's copies, ordered by destination ------------------------------------------------------
 
 
 def _plan_exchange(job: Job) -> Iterator[tuple[int, bytes]]:
@@ -99,13 +99,15 @@ def _finish_exchange(job: Job, part: int, payload: bytes, blocks: Iterable[bytes
 
 
 def _source_of_part(job: Job, part: int, mixture: Any) -> tuple[str, int]:
-    """The source of a part's documents (a part has one) and its repeats in micro-units; ("", 0) if none is kept."""
+    """The source of a part's documents (a part has one) and its repeats in micro-units; ("", 0) if none is
+    kept.
+    """
     kept = need_rows(job, "work/encoded", [part])[0].notes["kept"]
     repeats = {source["name"]: source["repeats_micro"] for source in mixture["sources"]}
     return (kept[0][0], repeats[kept[0][0]]) if kept else ("", 0)
 
 
-# --- shards -------------------------------------------------------------------------------------------------------
+# --- shards -------------------------------------------------------------------------------------------------
 
 
 def _plan_shards(job: Job) -> Iterator[tuple[int, bytes]]:

@@ -1,7 +1,7 @@
 """Does the ledger of a run balance? All commit rows together, and the files that they name, counted again.
 
-Independent counts meet here: what a stage says it gave and what the next says it took; what a ledger says and how
-many rows the footers of the Parquet and Arrow files hold; tokens dealt and tokens in shards.
+Independent counts meet here: what a stage says it gave and what the next says it took; what a ledger says and
+how many rows the footers of the Parquet and Arrow files hold; tokens dealt and tokens in shards.
 """
 
 from collections.abc import Iterable
@@ -125,7 +125,10 @@ def _shuffles(rows: dict[str, list[Row]], totals: Totals, job: Job) -> Iterable[
 
 
 def _footers(storage: Storage, rows: dict[str, list[Row]], totals: Totals) -> Iterable[tuple[str, int, int]]:
-    """Rows that the files themselves hold, against the ledger. Exchange files are gone when shards are there."""
+    """Rows that the files themselves hold, against the ledger.
+
+    Exchange files are gone when shards are there.
+    """
     stages = {
         "documents": "gate",
         "measures": "measures",

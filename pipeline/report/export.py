@@ -1,8 +1,8 @@
 """`sluice export`: the kept text with its edits applied and its metadata, one file per part, for other tools.
 
-Parquet has every measure as a column, JSONL (gzip) only what names and places a document. Bytes are a function
-of the run alone. A part of which nothing is kept leaves no file. The folder is marked by `export.json`, which
-names the run: only an export of the same run is overwritten.
+Parquet has every measure as a column, JSONL (gzip) only what names and places a document. Bytes are a
+function of the run alone. A part of which nothing is kept leaves no file. The folder is marked by
+`export.json`, which names the run: only an export of the same run is overwritten.
 """
 
 import gzip
@@ -55,8 +55,8 @@ SCHEMA = pa.schema(
 def export_run(output: str, to: str, format: str, console: Console) -> int:
     """Writes the kept documents of a finished run to a folder; returns 0.
 
-    `format` is a key of SUFFIXES. LookupError for a folder that holds anything but an export of the same run in
-    the same format.
+    `format` is a key of SUFFIXES. LookupError for a folder that holds anything but an export of the same run
+    in the same format.
     """
     job = open_run(output)
     target = Storage.open(to)

@@ -1,7 +1,7 @@
 """Between documents and token rows, both ways: where the copies of a document lie, and whose text a row is.
 
-The dealing of copies is a function of (seed, id, copy), so the shard of each copy is computed, not searched; inside the
-shard only the lineage columns are read (about 1 % of its bytes), never the token ids.
+The dealing of copies is a function of (seed, id, copy), so the shard of each copy is computed, not searched;
+inside the shard only the lineage columns are read (about 1 % of its bytes), never the token ids.
 """
 
 import re
@@ -57,7 +57,9 @@ class Piece:
 
 
 def parse_row_name(name: str) -> tuple[str, int, int]:
-    """(split, shard, row) of "train-00000:17" or "tokens/train-00000.arrow:17"; LookupError for anything else."""
+    """(split, shard, row) of "train-00000:17" or "tokens/train-00000.arrow:17"; LookupError for anything
+    else.
+    """
     match = _ROW_NAME.fullmatch(name.strip())
     if match is None:
         raise LookupError(

@@ -1,8 +1,9 @@
-"""MANIFEST.json and manifest.parquet: what went in, what was decided, what came out, and the digest of all of it.
+"""MANIFEST.json and manifest.parquet: what went in, what was decided, what came out, and the digest of all of
+it.
 
-The content digest covers what the corpus says (ids, text, measures, clusters, decisions, token rows), not how files were
-written; sha256 of every file stands in manifest.parquet. Nothing in either depends on the clock, the machine's paths or
-the number of workers.
+The content digest covers what the corpus says (ids, text, measures, clusters, decisions, token rows), not how
+files were written; sha256 of every file stands in manifest.parquet. Nothing in either depends on the clock,
+the machine's paths or the number of workers.
 """
 
 import platform
@@ -104,7 +105,9 @@ def content_digest(rows: dict[str, list[Row]]) -> str:
 
 
 def describe_sources(job: Job, audit: Audit) -> list[dict[str, Any]]:
-    """Per source: what was kept, its tokens, its repeats, and what of it stands in the shards (ends included)."""
+    """Per source: what was kept, its tokens, its repeats, and what of it stands in the shards (ends
+    included).
+    """
     dealt: Counter[str] = Counter()
     for row in audit.rows["work/exchange"]:
         for source, tokens in row.notes["tokens_after"].items():

@@ -1,8 +1,8 @@
 """report.html: a finished run on one page that needs nothing else, no script, no network.
 
-The page is drawn from the manifest, the commit rows and the timings of the run. Everything from data is escaped
-by the template engine and has its control characters taken out; the content policy allows nothing but the
-page's own style.
+The page is drawn from the manifest, the commit rows and the timings of the run. Everything from data is
+escaped by the template engine and has its control characters taken out; the content policy allows nothing but
+the page's own style.
 """
 
 import base64
@@ -122,7 +122,9 @@ def _stage_bars(stage: Stage, most: int) -> Bars:
 
 
 def _bars(lengths: Sequence[tuple[float, str]], most: float) -> Bars:
-    """Lengths one behind the other, as shares of the greatest; fixed decimals, so that equal figures draw equally."""
+    """Lengths one behind the other, as shares of the greatest; fixed decimals, so that equal figures draw
+    equally.
+    """
     bars: Bars = []
     start = 0.0
     for length, name in lengths:

@@ -1,7 +1,7 @@
 """A finished run, opened again: its job from plan.json, and single documents out of its parts.
 
-Nothing is listed or scanned: a document is found through the index partition of its key, and its facts by the few row
-groups of its own part that hold them. Every function opens at most one file besides commit rows.
+Nothing is listed or scanned: a document is found through the index partition of its key, and its facts by the
+few row groups of its own part that hold them. Every function opens at most one file besides commit rows.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """`sluice simulate`: before and after of a changed threshold, survivor policy or repeats, in seconds.
 
-Numbers with "~" rest on estimated tokens (simulation.py). What no stored column can tell is said below the tables.
+Numbers with "~" rest on estimated tokens (simulation.py). What no stored column can tell is said below the
+tables.
 """
 
 from collections.abc import Sequence
@@ -107,7 +108,7 @@ def _unknown(job: Job, manifest: dict[str, Any]) -> list[str]:
     return told
 
 
-# --- for people ---------------------------------------------------------------------------------------------------
+# --- for people ---------------------------------------------------------------------------------------------
 
 
 def _print(console: Console, outcome: dict[str, Any]) -> None:

@@ -1,9 +1,10 @@
-"""What a changed recipe would keep, from stored columns: rules, survivors and repeats, without running anything.
+"""What a changed recipe would keep, from stored columns: rules, survivors and repeats, without running
+anything.
 
-The choices are made by the functions that made them in the run (pipeline/decide), batch by batch; only members
-of clusters of two or more are held in memory (about 110 bytes each). Tokens are exact for documents that the
-run encoded; for others they are estimated from their characters, by the tokens per character of what the run
-kept of the same source and language. Without any change all numbers are those of the run.
+The choices are made by the functions that made them in the run (pipeline/decide), batch by batch; only
+members of clusters of two or more are held in memory (about 110 bytes each). Tokens are exact for documents
+that the run encoded; for others they are estimated from their characters, by the tokens per character of what
+the run kept of the same source and language. Without any change all numbers are those of the run.
 """
 
 from collections import Counter, defaultdict

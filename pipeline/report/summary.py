@@ -1,4 +1,7 @@
-"""What a run prints: the estimate before it, the closing table after it. Nothing from data is printed as markup."""
+"""What a run prints: the estimate before it, the closing table after it.
+
+Nothing from data is printed as markup.
+"""
 
 import orjson
 from rich.console import Console

@@ -1,8 +1,8 @@
-"""The way of one document through a run, as JSON-able values: where it came from, what was measured, what was decided and
-why, whom it is a duplicate of, and where its copies lie.
+"""The way of one document through a run, as JSON-able values: where it came from, what was measured, what was
+decided and why, whom it is a duplicate of, and where its copies lie.
 
-Everything is read from the document's own part, its cluster's labels and one shard per copy. The text itself is shown as
-an excerpt with its edits applied, so that what was masked stays masked.
+Everything is read from the document's own part, its cluster's labels and one shard per copy. The text itself
+is shown as an excerpt with its edits applied, so that what was masked stays masked.
 """
 
 from collections.abc import Iterator
@@ -76,7 +76,8 @@ def find_source(job: Job, name: str) -> Source:
 
 
 def explain_rules(job: Job, kind: str, measures: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Every rule that the recipe sets for this kind and language: its exact value, the threshold, and whether it passes.
+    """Every rule that the recipe sets for this kind and language: its exact value, the threshold, and whether
+    it passes.
 
     `measures` has one row. `value` is the exact share as [numerator, denominator], or the language.
     """
@@ -118,7 +119,9 @@ def _cluster(job: Job, cluster: dict[str, Any], decision: dict[str, Any]) -> dic
 
 
 def _first_members(job: Job, cluster: int, size: int) -> list[int]:
-    """The first locators of a cluster: labels are sorted by locator, and the smallest one is the cluster's label."""
+    """The first locators of a cluster: labels are sorted by locator, and the smallest one is the cluster's
+    label.
+    """
     file = need_rows(job, "work/components", [0])[0].file("work/components")
     found: list[int] = []
     with job.storage().open_input(file.name) as source:
@@ -149,7 +152,9 @@ def _placed(job: Job, document: dict[str, Any], decision: dict[str, Any], locato
 
 
 def find_quarantined(job: Job, url: str) -> Iterator[dict[str, Any]]:
-    """Records with this URL that were set aside or stopped by a gate; opens the quarantine file of every part."""
+    """Records with this URL that were set aside or stopped by a gate; opens the quarantine file of every
+    part.
+    """
     wanted = url_digests(pa.array([url]))[0]
     columns = [column.name for column in schema.QUARANTINE if column.name != "raw"]
     for row in need_rows(job, "documents", range(job.parts)):

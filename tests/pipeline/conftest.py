@@ -1,4 +1,4 @@
-"""Runs of the packaged quickstart, cut into many small splits so that parts, partitions and shards are many."""
+"""Runs of the packaged quickstart, cut into many small splits, so that parts and shards are many."""
 
 import hashlib
 import json

@@ -1,4 +1,6 @@
-"""Promise 1 after a crash: killed at any moment and run again, the same files; what was finished is not made again."""
+"""Promise 1 after a crash: killed at any moment and run again, the same files; what was finished is not made
+again.
+"""
 
 import os
 import random

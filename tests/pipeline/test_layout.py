@@ -68,7 +68,7 @@ def test_packages_import_one_way(path: Path) -> None:
 
 
 def test_top_level_names_are_no_library() -> None:
-    """`torchrun train/pretrain.py` puts train/ on the path: its modules must not hide an installed library."""
+    """`torchrun train/pretrain.py` puts train/ on the path: its modules must not hide a library."""
     libraries = set(packages_distributions())
     for path in (ROOT / "train").glob("*.py"):
         assert path.stem not in libraries

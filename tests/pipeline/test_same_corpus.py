@@ -85,7 +85,9 @@ def test_portable_job_service(small_run, said_by, tmp_path: Path) -> None:
 
 
 def test_every_shuffle_carries_integers_and_bytes(tmp_path: Path) -> None:
-    """The pipeline's own proto: what goes into a GroupByKey is coded as (varint, bytes) and nothing is pickled."""
+    """The pipeline's own proto: what goes into a GroupByKey is coded as (varint, bytes) and nothing is
+    pickled.
+    """
     pipeline = beam.Pipeline(runner="FnApiRunner", options=PipelineOptions([]))
     graph.build(pipeline, plan_job(tmp_path), graph.PHASES)
     components = pipeline.to_runner_api().components
