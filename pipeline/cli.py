@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.config import RecipeError
+from pipeline.config import UsageError
+
+INTERRUPTED = 130  # as shells report a process that Ctrl-C ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=options.command in ("why", "export", "simulate"))
     try:
         return COMMANDS[options.command](options, console)
-    except (RecipeError, FileNotFoundError, PermissionError, LookupError) as error:
+    except KeyboardInterrupt:
+        console.print("[red]stopped.[/red] Finished parts are kept: run the same command again to go on.")
+        return INTERRUPTED
+    except (UsageError, FileNotFoundError, PermissionError) as error:
         console.print(f"[red]{escape(str(error))}", highlight=False)
         return 2
 

@@ -16,7 +16,11 @@ ENGINES = ("resiliparse", "trafilatura")
 SURVIVOR_KEYS = ("priority", "longest", "newest", "oldest", "shortest_url", "language_score")
 
 
-class RecipeError(ValueError):
+class UsageError(ValueError):
+    """What was asked for cannot be done; the message, printed as one line, says why and what to do."""
+
+
+class RecipeError(UsageError):
     """A recipe that cannot be run; the message names the key and the nearest valid one."""
 
 

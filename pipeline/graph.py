@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
+from apache_beam.pvalue import PCollection
 
 from pipeline.annotate import phase as annotate
 from pipeline.decide import phase as decide
@@ -52,7 +53,7 @@ def build(pipeline: beam.Pipeline, job: Job, phases: Sequence[Phase]) -> None:
             ready = _add_step(ready, job, step)
 
 
-def _add_step(ready: beam.PCollection, job: Job, step: Step) -> beam.PCollection:
+def _add_step(ready: PCollection[Element], job: Job, step: Step) -> PCollection[Element]:
     """Plan → (shuffle) → finish; returns one element that comes when every key has been committed."""
     name = step.name
     work = ready | f"{name}: plan" >> beam.ParDo(PlanStep(job, name)).with_output_types(Element)

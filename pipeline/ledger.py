@@ -82,7 +82,7 @@ def find_imbalances(totals: Totals, equations: Sequence[tuple[str, int, int]]) -
                 getattr(came, unit),
                 getattr(left, unit) + sum(getattr(entry, unit) for entry in dropped),
             )
-            if before != after and (unit == "records" or getattr(left, unit)):
+            if before != after and (unit == "records" or getattr(came, unit) or getattr(left, unit)):
                 problems.append(
                     f"{stage}: {before:,} {unit} in, but {after:,} out or dropped ({after - before:+,})"
                 )

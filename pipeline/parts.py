@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.storage import Storage
@@ -72,7 +71,7 @@ class ContentDigest:
             for field, child in zip(kind, column.flatten(), strict=True):
                 self._add(f"{name}.{field.name}", child)
         elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            lengths = pc.fill_null(pc.list_value_length(column), 0)
+            lengths = column.value_lengths().fill_null(0)
             self._feed(f"{name} length", lengths.cast(pa.int64()).to_numpy(zero_copy_only=False))
             self._add(f"{name}[]", column.flatten())
         elif pa.types.is_fixed_size_list(kind):
@@ -107,9 +106,10 @@ class PartWriter:
     def __init__(self, scratch: Path, folder: str, number: int, schema: pa.Schema) -> None:
         self._folder, self._number = folder, number
         self._local = scratch / f"{folder.replace('/', '-')}-{number:05d}.parquet"
-        dictionaries = [
-            field.name for field in schema if pa.types.is_string(field.type) and field.name not in _LONG
-        ]
+        strings = [field.name for field in schema if pa.types.is_string(field.type)]
+        dictionaries: Any = [
+            name for name in strings if name not in _LONG
+        ]  # the stubs know only True and False
         self._writer = pq.ParquetWriter(
             self._local, schema, compression="zstd", compression_level=1, use_dictionary=dictionaries
         )

@@ -96,10 +96,8 @@ def make_plan(recipe: Recipe, storage: Storage) -> Plan:
 
 def _read_known(storage: Storage) -> dict[tuple[str, int, int], str]:
     """Identities of files that the last plan hashed, so that a rerun does not read every input twice."""
-    text = storage.read_bytes("plan.json")
-    if text is None:
-        return {}
-    inputs = orjson.loads(text)["inputs"]
+    plan = storage.read_json("plan.json")
+    inputs = plan["inputs"] if plan else []
     return known_identities(
         [InputFile(**{k: v for k, v in entry.items() if k != "source"}) for entry in inputs]
     )
@@ -144,10 +142,10 @@ def save_plan(plan: Plan, storage: Storage) -> None:
 
 def load_plan(storage: Storage) -> dict[str, Any]:
     """plan.json of a run; FileNotFoundError if there was none."""
-    text = storage.read_bytes("plan.json")
-    if text is None:
+    plan = storage.read_json("plan.json")
+    if plan is None:
         raise FileNotFoundError(f"{storage.root} holds no run: there is no plan.json in it")
-    return orjson.loads(text)
+    return plan
 
 
 def estimate(plan: Plan, storage: Storage) -> Estimate:

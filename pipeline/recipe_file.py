@@ -108,14 +108,14 @@ def _build(kind: Any, value: Any, key: str) -> Any:
         return {name: _build(arguments[1], element, _join(key, name)) for name, element in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(value, bool) and kind is not bool:
-        raise RecipeError(f"{key} must be {kind.__name__}, not {value!r}")
     _expect(value, kind, key)
     return value
 
 
 def _expect(value: Any, kind: Any, key: str) -> None:
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or (
+        isinstance(value, bool) and kind is not bool
+    ):  # True is an int to Python
         name = "a table" if kind is dict else "a list" if not isinstance(kind, type) else kind.__name__
         raise RecipeError(f"{key} must be {name}, not {value!r}")
 

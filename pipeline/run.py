@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.config import Recipe, RecipeError, nearest
 from pipeline.phase import Job
@@ -20,6 +21,7 @@ from pipeline.runners import WorkerDied, check_runner, end_workers, quiet_stderr
 from pipeline.storage import LockedError, Storage, lock
 
 PHASE_NAMES = ("annotate", "deduplicate", "decide", "pack", "report")
+_MOST_TOLD = 20  # unreadable splits that are named
 OK, BAD_RECIPE, UNREADABLE, WORKER_DIED, UNBALANCED, LOCKED = 0, 2, 3, 4, 5, 6
 
 
@@ -62,6 +64,7 @@ def run(recipe: Recipe, options: RunOptions, console: Console) -> int:
 
 def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
     # Beam takes a second to import: not before a recipe is known to be good.
+    from pipeline.annotate.phase import find_missing
     from pipeline.graph import PHASES
     from pipeline.report.phase import Unbalanced
     from pipeline.sweep import sweep
@@ -70,6 +73,8 @@ def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
     for phase in PHASES:
         if options.phase not in (None, phase.name):
             continue
+        if options.phase is not None and (missing := _missing_before(job, phase.name)):
+            return _tell_missing(console, job, missing)
         try:
             steps = [step.name for step in phase.steps]
             workers = 1 if phase.name == "report" else options.workers  # it is one piece of work
@@ -77,6 +82,9 @@ def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
                 run_watched(
                     partial(run_job, job, [phase], options.runner, workers, options.beam_options), tick
                 )
+        except KeyboardInterrupt:
+            end_workers()
+            raise
         except WorkerDied as error:
             end_workers()
             console.print(f"[red]{error}[/red] Finished parts are kept: run the same command again to go on.")
@@ -87,21 +95,40 @@ def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
                 print_summary(console, job)
                 return UNBALANCED
             raise
-        if phase.name == "annotate" and (missing := unreadable_splits(job)):
-            console.print(f"[red]{len(missing)} of {job.parts} splits could not be read:")
-            for why in missing:
-                console.print(f"  {why}", markup=False)
-            console.print("All others are done. Run again to read only these, or use --accept-missing.")
-            return UNREADABLE
+        if phase.name == "annotate" and (missing := list(find_missing(job))):
+            return _tell_missing(console, job, missing)
     if options.phase in (None, "report"):
         sweep(job)
         print_summary(console, job)
     return OK
 
 
-def unreadable_splits(job: Job) -> list[str]:
-    """Why splits could not be read, in part order; empty where the missing are accepted."""
-    if job.accept_missing:
+def _missing_before(job: Job, name: str) -> list[str]:
+    """Splits that a single phase would have to do without; RecipeError if another phase has to run first.
+
+    Commit rows of another recipe may lie there and look whole: what a step plans says whether it is done.
+    """
+    from pipeline.annotate.phase import find_missing
+    from pipeline.graph import PHASES
+
+    if name == PHASE_NAMES[0]:
         return []
-    names = job.storage().names("work/unreadable")
-    return [(job.storage().read_bytes(name) or b"").decode(errors="replace") for name in names]
+    if missing := list(find_missing(job)):
+        return missing
+    for phase in PHASES[1 : PHASE_NAMES.index(name)]:
+        for step in phase.steps:
+            if any(True for _ in step.plan(job)):
+                raise RecipeError(
+                    f"--phase {name}: {step.name} is not done for this recipe, run {phase.name} first"
+                )
+    return []
+
+
+def _tell_missing(console: Console, job: Job, missing: list[str]) -> int:
+    console.print(f"[red]{len(missing)} of {job.parts} splits could not be read:")
+    for why in missing[:_MOST_TOLD]:
+        console.print(f"  {escape(why)}", highlight=False)
+    if len(missing) > _MOST_TOLD:
+        console.print(f"  and {len(missing) - _MOST_TOLD} more")
+    console.print("All others are done. Run again to read only these, or use --accept-missing.")
+    return UNREADABLE

@@ -176,10 +176,9 @@ class Sandbox:
         finally:
             os.close(child_announce)
         self._announce = announce
-        for pipe in (self._child.stdin, self._child.stdout):
-            assert pipe
-            os.set_blocking(pipe.fileno(), False)
-        os.set_blocking(announce, False)
+        assert self._child.stdin and self._child.stdout
+        for pipe in (self._child.stdin.fileno(), self._child.stdout.fileno(), announce):
+            os.set_blocking(pipe, False)
         exchange = _Exchange(memoryview(LENGTH.pack(len(self._settings)) + self._settings))
         is_hung = self._exchange(exchange)
         answer = exchange.answer()
@@ -191,7 +190,9 @@ class Sandbox:
 
     def _exchange(self, exchange: _Exchange) -> bool:
         try:
-            return self._converse(exchange)
+            is_hung = self._converse(exchange)
+            _receive(self._announce, exchange.announced)  # not sooner: to wake up for each frame costs 40 us
+            return is_hung
         except BaseException:  # Ctrl-C, say: the pipes are in the middle of a group and no use any more
             self.close()
             raise
@@ -204,7 +205,6 @@ class Sandbox:
         poll = select.poll()
         poll.register(requests, select.POLLOUT)
         poll.register(answers, select.POLLIN)
-        poll.register(self._announce, select.POLLIN)
         idle, last_seen, seen_at = 0.0, None, time.monotonic()
         tick = min(_TICK_SECONDS, self._limits.idle_seconds / 4)
         while not exchange.answer():
@@ -213,18 +213,14 @@ class Sandbox:
                     exchange.request = _send(requests, exchange.request)
                     if not exchange.request:
                         poll.unregister(requests)
-                elif ready == answers:
-                    if not _receive(answers, exchange.said):
-                        _receive(self._announce, exchange.announced)
-                        return False
-                elif not _receive(self._announce, exchange.announced):
-                    poll.unregister(self._announce)
+                elif not _receive(answers, exchange.said):
+                    return False
             now = time.monotonic()
             if now - seen_at < tick:
                 continue
+            _receive(self._announce, exchange.announced)  # 16,000 frames fill the pipe and block the child
             if child.poll() is not None:  # its own children may hold the pipes open
                 _receive(answers, exchange.said)
-                _receive(self._announce, exchange.announced)
                 return False
             seen = _look_at(child.pid)
             # Time in which this process itself did not run (a stopped job) is not counted against the child.

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -85,6 +86,13 @@ class Storage:
         except FileNotFoundError:
             return None
 
+    def read_json(self, name: str) -> Any:
+        """The values of a JSON object, or None if there is none or its put was interrupted."""
+        try:
+            return json.loads(self.read_bytes(name) or b"null")
+        except ValueError:
+            return None
+
     def open_input(self, name: str) -> pa.NativeFile:
         """Random access to an object; local files are memory-mapped."""
         if self.local_root is not None:
@@ -148,16 +156,14 @@ def lock(storage: Storage) -> Iterator[None]:
     """
     root = storage.local_root
     if root is None:
-        owner = storage.read_bytes("lock.json")
-        if owner:
+        if owner := storage.read_json("lock.json"):  # half of one is the mark of a run that never began
             raise LockedError(
-                f"{storage.root}/lock.json says that {owner.decode(errors='replace')} works here; "
-                "if that run is dead, delete lock.json and run again"
+                f"{storage.root}/lock.json says that process {owner.get('pid')} on {owner.get('host')} works "
+                "here; if that run is dead, delete lock.json and run again"
             )
-        storage.put_bytes(
-            "lock.json", json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
-        )
         try:
+            owner = {"host": socket.gethostname(), "pid": os.getpid()}
+            storage.put_bytes("lock.json", json.dumps(owner).encode())
             yield
         finally:
             storage.delete("lock.json")

@@ -1,32 +1,26 @@
-"""Sweeps a finished run's folder: files that no commit row names, and exchange files, which shards have used
-up.
+"""Sweeps a finished run's folder: files that no commit row names, and exchange files, which shards have used up.
+
+Only folders of the pipeline are looked at; what a user puts beside them stays.
 """
 
-from pipeline.graph import STEPS
-from pipeline.phase import Job
+from pipeline.phase import Job, row_name
 from pipeline.report.audit import collect_rows
 
+_FOLDERS = ("documents", "measures", "clusters", "decisions", "tokens", "quarantine", "index", "work")
 _EXCHANGE = "work/exchange/"
-_KEPT = ("MANIFEST.json", "manifest.parquet", "plan.json", "report.html", ".lock", "work/input-hashes.json")
-_FOLDERS = (*STEPS, "quarantine", "index", "tokens", "work")
+_TIMINGS = "work/timings/"
 
 
 def sweep(job: Job) -> list[str]:
-    """Deletes what no row names, in the folders of the pipeline only; returns the names."""
-    from pipeline.phase import row_name
-
+    """Deletes what no row names and returns the names, sorted."""
     storage = job.storage()
-    named = set(_KEPT)
+    named: set[str] = set()
     for step, rows in collect_rows(job).items():
         for row in rows:
             named.add(row_name(step, row.number))
-            named.add(f"work/timings/{step}/part-{row.number:05d}.json")
             named.update(file.name for file in row.files if not file.name.startswith(_EXCHANGE))
-    gone = [
-        name
-        for name in storage.names()
-        if name not in named and not name.startswith("work/timings/") and name.split("/")[0] in _FOLDERS
-    ]
+    found = [name for name in storage.names() if name.split("/")[0] in _FOLDERS]
+    gone = [name for name in found if name not in named and not name.startswith(_TIMINGS)]
     for name in gone:
         storage.delete(name)
     return gone

@@ -4,7 +4,8 @@ The three have fingerprints of their own: a changed language model rewrites meas
 rewrites signatures, and neither reads a page again. Everything that touches raw bytes runs in the sandbox.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.annotate.measure import measure_documents
+from pipeline.annotate.quarantine import Quarantine
 from pipeline.annotate.read.records import UnreadableSplit
 from pipeline.annotate.split import TASK_VERSION, SplitResult, identify_again, lend_sandbox, read_documents
 from pipeline.annotate.splits import Span, split_from_bytes
@@ -27,6 +29,7 @@ from pipeline.timings import Timings
 
 _MEASURES_VERSION = 1
 _SIGNATURES_VERSION = 1
+_UNREADABLE = "unreadable"  # the fingerprint of a part that stands for a split that could not be read
 
 MEASURES, SIGNATURES = "measures", "work/signatures"
 DOCUMENTS_SCHEMA = schema.arrow_schema(schema.DOCUMENTS)
@@ -70,7 +73,11 @@ def _plan(job: Job) -> Iterator[tuple[int, bytes]]:
     """
     splits = _splits(job.storage())
     rows = {step: read_rows(job, step, range(len(splits))) for step in ("documents", *MADE_OF)}
-    made_before = {row.fingerprint: row for step in rows for row in _all_rows(job, step)}
+
+    @cache
+    def made_before() -> dict[str, Row]:  # asked for only if something is not done
+        return {row.fingerprint: row for step in rows for row in _all_rows(job, step)}
+
     for part, split in enumerate(splits):
         name, spans = split_from_bytes(split)
         source = next(source for source in job.recipe.sources if source.name == name)
@@ -99,13 +106,15 @@ def _all_rows(job: Job, step: str) -> Iterator[Row]:
             yield row
 
 
-def _adopt(job: Job, row: Row | None, part: int, wanted: str, made_before: dict[str, Row]) -> Row | None:
+def _adopt(
+    job: Job, row: Row | None, part: int, wanted: str, made_before: Callable[[], dict[str, Row]]
+) -> Row | None:
     """The part's row if it is done, or that of an equal part under another number, which is then named here
     too.
     """
     if is_done(job, row, wanted):
         return row
-    other = made_before.get(wanted)
+    other = made_before().get(wanted)
     if other is None or not is_done(job, other, wanted):
         return None
     adopted = Row(other.step, part, other.fingerprint, other.files, other.ledger, other.notes)
@@ -135,10 +144,19 @@ def unreadable_name(part: int) -> str:
     return f"work/unreadable/part-{part:05d}.txt"
 
 
+def find_missing(job: Job) -> Iterator[str]:
+    """Why a split has no part of what it holds now, for every such split that is not accepted as missing."""
+    for part, _ in _plan(job):
+        row = read_row(job, "documents", part)
+        if not (job.accept_missing and row is not None and row.fingerprint == _UNREADABLE):
+            why = job.storage().read_bytes(unreadable_name(part))
+            yield why.decode(errors="replace") if why else f"split {part} is not annotated yet"
+
+
 def _annotate(job: Job, part: int, source: Source, spans: Sequence[Span]) -> None:
     """Reads a split and commits its three parts."""
     storage, annotate = job.storage(), job.recipe.annotate
-    result = SplitResult()
+    result = SplitResult(Quarantine(source, spans))
     with storage.scratch() as scratch, lend_sandbox(annotate, job.hashes[annotate.language_model]) as sandbox:
         documents, quarantine = (
             PartWriter(scratch, "documents", part, DOCUMENTS_SCHEMA),
@@ -149,24 +167,17 @@ def _annotate(job: Job, part: int, source: Source, spans: Sequence[Span]) -> Non
             with result.timings.stage("write"):
                 documents.write(batch.select(DOCUMENTS_SCHEMA.names))
             derived.write(batch, result.timings)
-            _write_quarantine(quarantine, result)
-        _write_quarantine(quarantine, result)
+            quarantine.write(result.quarantine.take())
+        quarantine.write(result.quarantine.take())
         result.count.add("splits", IN)
         result.count.add("splits", OUT)
         made_of = _documents_made_of(job, source, spans)
         with result.timings.stage("write"):
             files = [documents.finish(), quarantine.finish()]
-        row = commit(job, "documents", part, made_of=made_of, files=files, count=result.count)
+        notes = {"sampled": dict(sorted(result.quarantine.sampled.items()))}
+        row = commit(job, "documents", part, made_of=made_of, files=files, count=result.count, notes=notes)
         derived.commit(row)
     result.timings.save(storage, "documents", part)
-
-
-def _write_quarantine(writer: PartWriter, result: SplitResult) -> None:
-    if result.quarantine:
-        writer.write(
-            pa.RecordBatch.from_pylist(result.quarantine, schema=schema.arrow_schema(schema.QUARANTINE))
-        )
-        result.quarantine.clear()
 
 
 class DerivedWriters:
@@ -238,7 +249,7 @@ def _commit_missing(job: Job, part: int, spans: Sequence[Span]) -> None:
             PartWriter(scratch, "documents", part, DOCUMENTS_SCHEMA).finish(),
             PartWriter(scratch, "quarantine", part, schema.arrow_schema(schema.QUARANTINE)).finish(),
         ]
-        row = commit(job, "documents", part, made_of="unreadable", files=files, count=count)
+        row = commit(job, "documents", part, made_of=_UNREADABLE, files=files, count=count)
         DerivedWriters(job, part, scratch).commit(row)
 
 

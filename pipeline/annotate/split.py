@@ -9,16 +9,16 @@ import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import schema
 from pipeline.annotate.digests import document_ids, text_digests, url_digests
 from pipeline.annotate.language import find_language_model
+from pipeline.annotate.quarantine import ONLY_COUNTED, Quarantine
 from pipeline.annotate.read.records import Record, Skipped, SpanAccount
 from pipeline.annotate.read.split import read_split
 from pipeline.annotate.splits import Span
@@ -43,9 +43,9 @@ _idle: list[tuple[object, Sandbox]] = []
 class SplitResult:
     """What reading a split leaves beside its documents; filled while `read_documents` runs."""
 
+    quarantine: Quarantine
     count: Count = field(default_factory=Count)
     timings: Timings = field(default_factory=Timings)
-    quarantine: list[dict[str, Any]] = field(default_factory=list)
 
 
 @contextmanager
@@ -115,11 +115,11 @@ def read_documents(
         account=account,
     )
     pending: list[pa.RecordBatch] = []
-    for group in _groups(result.timings.each("read", records), source, spans, result):
+    for group in _groups(result.timings.each("read", records), result):
         batch = _to_text(group, source, spans, sandbox, result)
         batch = _pass_gate(batch, annotate, seed, result)
         pending.append(batch)
-        if _is_full(pending):
+        if _is_full(pending) or result.quarantine.bytes >= _BATCH_BYTES:
             yield _joined(pending)
             pending = []
     if pending:
@@ -155,10 +155,8 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return pa.concat_batches(batches)
 
 
-def _groups(
-    records: Iterator[Record | Skipped], source: Source, spans: Sequence[Span], result: SplitResult
-) -> Iterator[list[Record]]:
-    """Groups of records for the sandbox; what is no record is counted on the way."""
+def _groups(records: Iterator[Record | Skipped], result: SplitResult) -> Iterator[list[Record]]:
+    """Groups of records for the sandbox; what is no record is counted on the way, and fills a group too."""
     group: list[Record] = []
     size = 0
     for record in records:
@@ -166,13 +164,12 @@ def _groups(
         if isinstance(record, Skipped):
             result.count.add("read", record.reason, bytes=record.length)
             if record.quarantine:
-                result.quarantine.append(
-                    _set_aside(record, source, spans, "read", record.reason, "", "record", record.raw)
-                )
-            continue
-        result.count.add("read", OUT, bytes=record.length)
-        group.append(record)
-        size += len(record.payload)
+                result.quarantine.keep_skipped(record)
+                size += len(record.raw)
+        else:
+            result.count.add("read", OUT, bytes=record.length)
+            group.append(record)
+            size += len(record.payload)
         if len(group) >= _GROUP_RECORDS or size >= _GROUP_BYTES:
             yield group
             group, size = [], 0
@@ -187,18 +184,14 @@ def _to_text(
     frames = [frame(record.media, record.url, record.charset, record.payload) for record in group]
     with result.timings.stage("sandbox"):
         answers = sandbox.run(frames)
-    set_aside = partial(_set_aside, source=source, spans=spans, stage="text")
     result.count.add("text", IN, len(frames))
     kept: list[Record] = []
     columns: list[pa.RecordBatch] = []
     for where, answer in answers:
         if isinstance(answer, Failure):
             assert isinstance(where, int)
-            record = group[where]
             result.count.add("text", answer.reason)
-            result.quarantine.append(
-                set_aside(record, reason=answer.reason, detail="", media=record.media, raw=record.payload)
-            )
+            result.quarantine.keep_record(group[where], answer.reason, detail=answer.detail)
             continue
         assert not isinstance(where, int)
         with pa.ipc.open_stream(answer) as reader:
@@ -216,18 +209,12 @@ def _to_text(
                 kept.append(record)
                 continue
             result.count.add("text", reason)
-            if reason not in _EXPECTED:
-                result.quarantine.append(
-                    set_aside(record, reason=reason, detail=detail, media=record.media, raw=record.payload)
-                )
+            if reason not in ONLY_COUNTED["text"]:
+                result.quarantine.keep_record(record, reason, detail=detail)
         columns.append(batch.select(_TEXT_COLUMNS).take(pa.array(fine, pa.int64())))
     result.count.add("text", OUT, len(kept))
     with result.timings.stage("digests"):
         return _assemble(kept, columns, source, spans)
-
-
-# Reasons that tell what a record is, not that it is damaged: they are counted, and not kept for replay.
-_EXPECTED = frozenset({"http_status", "not_html", "empty_text"})
 
 
 def _assemble(
@@ -275,7 +262,7 @@ def _pass_gate(batch: pa.RecordBatch, annotate: Annotate, seed: int, result: Spl
     gate = annotate.gate
     rows = batch.num_rows
     result.count.add("gate", IN, rows)
-    lengths = pa.compute.utf8_length(batch["text"]).to_numpy()
+    lengths = pc.utf8_length(batch["text"]).to_numpy()
     short = lengths < gate.min_characters
     languages = np.asarray(batch["language"].to_pylist(), object)
     foreign = ~np.isin(languages, gate.languages) if gate.languages else np.zeros(rows, bool)
@@ -285,39 +272,7 @@ def _pass_gate(batch: pa.RecordBatch, annotate: Annotate, seed: int, result: Spl
             gone = batch.filter(pa.array(stopped))
             draw = keyed_u64(gone["id"], seed=seed, tag="gate sample") % np.uint64(_MILLIONTHS)
             sampled = gone.filter(pa.array(draw < np.uint64(round(gate.sample * _MILLIONTHS))))
-            result.quarantine += [_gated(document, reason) for document in sampled.to_pylist()]
+            result.quarantine.keep_documents(sampled, reason)
     passed = batch.filter(pa.array(~(short | foreign)))
     result.count.add("gate", OUT, passed.num_rows)
     return passed
-
-
-def _gated(document: dict[str, Any], reason: str) -> dict[str, Any]:
-    place = {name: document[name] for name in ("source", "path", "offset", "length", "index", "url")}
-    raw = document["text"].encode()
-    return {**place, "stage": "gate", "reason": reason, "detail": "", "media": "text", "raw": raw}
-
-
-def _set_aside(
-    record: Record | Skipped,
-    source: Source,
-    spans: Sequence[Span],
-    stage: str,
-    reason: str,
-    detail: str,
-    media: str,
-    raw: bytes,
-) -> dict[str, Any]:
-    """A row of QUARANTINE."""
-    return {
-        "source": source.name,
-        "path": spans[record.span].path,
-        "offset": record.offset,
-        "length": record.length,
-        "index": record.index,
-        "url": record.url,
-        "stage": stage,
-        "reason": reason,
-        "detail": detail,
-        "media": media,
-        "raw": raw,
-    }

@@ -1,22 +1,19 @@
 """Does the ledger of a run balance? All commit rows together, and the files that they name, counted again.
 
-Independent counts meet here: what a stage says it gave and what the next says it took; what a ledger says and
-how many rows the footers of the Parquet and Arrow files hold; tokens dealt and tokens in shards.
+Independent counts meet here: what a stage says it gave and what the next says it took; what a ledger says
+and what the files hold (pipeline/report/recount.py); tokens dealt and tokens in shards. Equations hold part
+by part where they can, so that errors of two parts cannot hide each other.
 """
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from pipeline.annotate.quarantine import ONLY_COUNTED
 from pipeline.dedup.candidates import FAMILIES
 from pipeline.ledger import IN, OUT, Totals, find_imbalances
-from pipeline.pack.phase import planned_shards, shard_number
-from pipeline.parts import PartFile
+from pipeline.pack.phase import SPLITS, planned_shards, shard_number
 from pipeline.phase import Job, Row, need_rows
-from pipeline.storage import Storage
+from pipeline.report.recount import Held, recount
 
 PER_PART = (
     "documents",
@@ -27,9 +24,7 @@ PER_PART = (
     "work/encoded",
     "work/exchange",
 )
-_READERS = 16
-
-# (giving stage, taking stage): the records of one must be those of the other.
+# (giving stage, taking stage) inside of one part: the records of one must be those of the other.
 _LINKS = (
     ("read", "text"),
     ("text", "gate"),
@@ -39,8 +34,18 @@ _LINKS = (
     ("gate", "decide"),
     ("decide", "encode"),
     ("encode", "mix"),
-    ("copies", "shards"),
 )
+# The row-aligned files of a part: the stage whose records out they hold.
+_ROW_ALIGNED = {
+    "documents": "gate",
+    "measures": "measures",
+    "work/signatures": "signatures",
+    "clusters": "cluster",
+    "work/encoded": "encode",
+}
+
+Equation = tuple[str, int, int]  # (what is compared, left, right)
+HeldByName = dict[str, Held]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,65 +63,112 @@ def collect_rows(job: Job) -> dict[str, list[Row]]:
     rows["work/candidates"] = need_rows(job, "work/candidates", range(len(FAMILIES) * job.partitions))
     rows["work/components"] = need_rows(job, "work/components", [0])
     rows["work/mixture"] = need_rows(job, "work/mixture", [0])
-    rows["work/shards"] = need_rows(
-        job, "work/shards", [shard_number(*shard) for shard in planned_shards(job)]
-    )
+    numbers = [shard_number(*shard) for shard in planned_shards(job)]
+    rows["work/shards"] = need_rows(job, "work/shards", numbers)
     return rows
 
 
 def audit(job: Job) -> Audit:
-    """Collects the rows of a run and holds every equation against them."""
+    """Collects the rows of a run and holds every equation against them and against the files."""
     rows = collect_rows(job)
     totals = Totals(entry for of_step in rows.values() for row in of_step for entry in row.ledger)
-    equations = [
-        *_between_stages(totals),
-        *_tokens(totals, rows["work/shards"], job),
-        *_shuffles(rows, totals, job),
-        *_footers(job.storage(), rows, totals),
-    ]
-    equations.append(
-        ("splits in the plan and splits in the ledger", job.parts, totals.side("splits", IN).records)
-    )
-    return Audit(rows, totals, find_imbalances(totals, equations))
+    # Exchange files are gone when the shards are there.
+    files = [file for step in rows if step != "work/exchange" for row in rows[step] for file in row.files]
+    held: HeldByName = {}
+    equations: list[Equation] = []
+    for file, found in recount(job.storage(), files):
+        held[file.name] = found
+        equations.append((f"rows of {file.name} in its commit row and in the file", file.rows, found.rows))
+    for part in range(job.parts):
+        of_part = {step: rows[step][part] for step in PER_PART}
+        equations += ((f"part {part}: {what}", *sides) for what, *sides in _in_part(job, of_part, held))
+    equations += _shuffles(job, rows, held)
+    equations += _mixture(rows)
+    equations += _shards(job, rows, totals)
+    splits = totals.side("splits", IN).records
+    equations.append(("splits in the plan and splits in the ledger", job.parts, splits))
+    return Audit(rows, totals, [*_stages(rows), *find_imbalances(totals, equations)])
 
 
-def _between_stages(totals: Totals) -> Iterable[tuple[str, int, int]]:
+def _stages(rows: dict[str, list[Row]]) -> Iterator[str]:
+    """What does not balance inside of one commit row."""
+    for step, of_step in rows.items():
+        for row in of_step:
+            for problem in find_imbalances(Totals(row.ledger), ()):
+                yield f"{step} {row.number}: {problem}"
+
+
+def _in_part(job: Job, rows: dict[str, Row], held: HeldByName) -> Iterator[Equation]:
+    """Between the stages of one part, and between them and its files."""
+    totals = Totals(entry for row in rows.values() for entry in row.ledger)
     for before, after in _LINKS:
-        yield (
-            f"records out of {before} and into {after}",
-            totals.side(before, OUT).records,
-            totals.side(after, IN).records,
-        )
+        left, right = totals.side(before, OUT).records, totals.side(after, IN).records
+        yield f"records out of {before} and into {after}", left, right
+    if read := totals.side("read", IN).bytes:  # rows of Parquet have no bytes of their own
+        yield "bytes of spans and bytes of records", totals.side("input bytes", OUT).records, read
+    for step, stage in _ROW_ALIGNED.items():
+        found = held[rows[step].file(step).name].rows
+        yield f"records out of {stage} and rows in {step}/", totals.side(stage, OUT).records, found
+    yield from _set_aside(rows["documents"], totals, held)
+    yield from _decided(rows["decisions"], totals, held)
+    signed = held[rows["work/signatures"].file("work/signatures").name].values
+    values = rows["work/signatures"].notes["signed"] * job.recipe.minhash.bands * job.recipe.minhash.rows
+    yield "values of the signatures and of the file", values, signed.get("signature.list.element", 0)
+    tokens = held[rows["work/encoded"].file("work/encoded").name].values.get("tokens.list.element", 0)
+    kept = rows["work/encoded"].notes["kept"]
+    encoded, copies = totals.side("encode", OUT), totals.side("copies", OUT)
+    yield "tokens encoded and tokens in the file", encoded.tokens, tokens
+    yield "tokens encoded and tokens noted by source", encoded.tokens, sum(entry[4] for entry in kept)
+    yield "documents encoded and noted by source", encoded.records, sum(entry[3] for entry in kept)
+    yield "tokens of the copies drawn and dealt", totals.side("copies", IN).tokens, copies.tokens
+    after = sum(rows["work/exchange"].notes["tokens_after"].values())
+    yield "tokens dealt with their ends, and noted by source", copies.tokens + copies.records, after
 
 
-def _tokens(totals: Totals, shards: list[Row], job: Job) -> Iterable[tuple[str, int, int]]:
-    dealt = totals.side("copies", OUT)
-    yield (
-        "tokens dealt with their ends, and tokens in shards",
-        dealt.tokens + dealt.records,
-        totals.side("shards", IN).tokens,
-    )
-    yield (
-        "tokens gathered and tokens written",
-        totals.side("shards", IN).tokens,
-        totals.side("shards", OUT).tokens,
-    )
-    for row in shards:
-        rows_needed = -(-row.notes["tokens"] // job.recipe.pack.row_tokens)
-        in_files = sum(file.rows for file in row.files)
-        yield (
-            f"rows of {row.notes['split']} shard {row.notes['shard']} by tokens and by row",
-            rows_needed,
-            in_files,
-        )
+def _set_aside(documents: Row, totals: Totals, held: HeldByName) -> Iterator[Equation]:
+    """Every record that is to be kept for replay, by reason."""
+    expected = {("gate", reason): count for reason, count in documents.notes.get("sampled", {}).items()}
+    for stage, only_counted in ONLY_COUNTED.items():
+        for entry in totals.dropped(stage):
+            if entry.reason not in only_counted:
+                expected[stage, entry.reason] = entry.records
+    found = held[documents.file("quarantine").name].groups
+    for key in sorted({*expected, *found}):
+        yield f"records dropped and set aside as {' '.join(key)}", expected.get(key, 0), found.get(key, 0)
 
 
-def _shuffles(rows: dict[str, list[Row]], totals: Totals, job: Job) -> Iterable[tuple[str, int, int]]:
+def _decided(decisions: Row, totals: Totals, held: HeldByName) -> Iterator[Equation]:
+    """Every decision, by reason."""
+    expected = {(True, ""): totals.side("decide", OUT).records}
+    expected |= {(False, entry.reason): entry.records for entry in totals.dropped("decide")}
+    found = held[decisions.file("decisions").name].groups
+    for key in sorted({*expected, *found}):
+        what = f"documents dropped as {key[1]}" if key[1] else "documents kept"
+        yield f"{what}, by the ledger and in the file", expected.get(key, 0), found.get(key, 0)
+
+
+def _shuffles(job: Job, rows: dict[str, list[Row]], held: HeldByName) -> Iterator[Equation]:
+    """What was sent into the shuffle of candidates, what came out of it, and what became of it."""
     received = dict.fromkeys(FAMILIES, 0)
+    edges = 0
     for row in rows["work/candidates"]:
-        received[row.notes["family"]] += row.notes["rows"]
-    documents = totals.side("gate", OUT).records
+        family = row.notes["family"]
+        received[family] += row.notes["rows"]
+        edges += row.notes["edges"]
+        found = held[row.file("work/candidates").name].rows
+        yield f"edges of partition {row.number} and rows in its file", row.notes["edges"], found
+        for file in row.files:
+            if file.name.startswith("index/"):
+                yield f"{family}s received and rows of {file.name}", row.notes["rows"], held[file.name].rows
+    (components,) = rows["work/components"]
+    labels = held[components.file("work/components").name].rows
+    yield "edges found and edges joined", edges, components.notes["edges"]
+    yield "documents in clusters and labels", components.notes["documents"], labels
+    files = [held[row.file("documents").name] for row in rows["documents"]]
+    documents = sum(file.rows for file in files)
     yield "documents and ids that reached the index", documents, received["id"]
+    urls = sum(file.values.get("url_digest", 0) for file in files)
+    yield "documents with a URL and URLs that reached the index", urls, received["url"]
     if job.recipe.deduplicate.text:
         yield "documents and text digests that were compared", documents, received["text"]
     if job.recipe.deduplicate.near:
@@ -124,43 +176,24 @@ def _shuffles(rows: dict[str, list[Row]], totals: Totals, job: Job) -> Iterable[
         yield "bands signed and bands compared", signed * job.recipe.minhash.bands, received["band"]
 
 
-def _footers(storage: Storage, rows: dict[str, list[Row]], totals: Totals) -> Iterable[tuple[str, int, int]]:
-    """Rows that the files themselves hold, against the ledger.
-
-    Exchange files are gone when shards are there.
-    """
-    stages = {
-        "documents": "gate",
-        "measures": "measures",
-        "work/signatures": "signatures",
-        "clusters": "cluster",
-        "work/encoded": "encode",
-    }
-    with ThreadPoolExecutor(_READERS) as pool:
-        for step, of_step in rows.items():
-            if step == "work/exchange":
-                continue
-            files = [file for row in of_step for file in row.files]
-            held = list(pool.map(lambda file: rows_in_file(storage, file), files))
-            for file, found in zip(files, held, strict=True):
-                yield f"rows of {file.name} in its commit row and in the file", file.rows, found
-            if step in stages:
-                found = sum(
-                    n for file, n in zip(files, held, strict=True) if file.name.startswith(f"{step}/")
-                )
-                yield (
-                    f"records out of {stages[step]} and rows in {step}/",
-                    totals.side(stages[step], OUT).records,
-                    found,
-                )
+def _mixture(rows: dict[str, list[Row]]) -> Iterator[Equation]:
+    """The frozen mixture against what was encoded."""
+    kept = [entry for row in rows["work/encoded"] for entry in row.notes["kept"]]
+    sources = rows["work/mixture"][0].notes["sources"]
+    for what, at in (("documents", 3), ("tokens", 4)):
+        mixed = sum(source[f"{split}_{what}"] for source in sources for split in SPLITS)
+        yield f"{what} encoded and {what} in the mixture", sum(entry[at] for entry in kept), mixed
 
 
-def rows_in_file(storage: Storage, file: PartFile) -> int:
-    """Rows by the footer of a Parquet or Arrow file; -1 if it is not there or has another size."""
-    if storage.size(file.name) != file.bytes:
-        return -1
-    with storage.open_input(file.name) as source:
-        if file.name.endswith(".parquet"):
-            return pq.ParquetFile(source).metadata.num_rows
-        reader = pa.ipc.open_file(source)
-        return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+def _shards(job: Job, rows: dict[str, list[Row]], totals: Totals) -> Iterator[Equation]:
+    """What was dealt and what stands in the shards."""
+    dealt, came, left = totals.side("copies", OUT), totals.side("shards", IN), totals.side("shards", OUT)
+    yield "copies dealt and copies in shards", dealt.records, came.records
+    yield "tokens dealt with their ends, and tokens in shards", dealt.tokens + dealt.records, came.tokens
+    yield "tokens gathered and tokens written", came.tokens, left.tokens
+    for row in rows["work/shards"]:
+        name = f"{row.notes['split']} shard {row.notes['shard']}"
+        needed = -(-row.notes["tokens"] // job.recipe.pack.row_tokens)
+        yield f"rows of {name} by tokens and by row", needed, sum(file.rows for file in row.files)
+        written = Totals(row.ledger).side("shards", OUT).tokens
+        yield f"tokens of {name} by ledger and by row", written, row.notes["tokens"]

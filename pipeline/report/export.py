@@ -19,12 +19,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
+from pipeline.config import UsageError
 from pipeline.decide.edits import apply_edits
 from pipeline.parts import file_sha256, read_batches
 from pipeline.phase import Job, need_rows
+from pipeline.report.explain import find_source
 from pipeline.report.run_folder import encoded_lengths, open_run, read_manifest
 from pipeline.report.summary import human_bytes
-from pipeline.report.trace import find_source
 from pipeline.schema import MEASURES, SCORE_STEPS
 from pipeline.storage import Storage
 
@@ -87,7 +88,7 @@ def _check_target(target: Storage, to: str, mark: dict[str, str]) -> None:
     except ValueError:
         told = {}
     if not isinstance(told, dict) or {key: told.get(key) for key in mark} != mark:
-        raise LookupError(
+        raise UsageError(
             f"{to} is not empty, and not a {mark['format']} export of this run: give another --to"
         )
 
@@ -110,7 +111,7 @@ def _export_part(job: Job, part: int, format: str, target: Storage) -> dict[str,
 
 
 def _kept_batches(job: Job, part: int) -> Iterator[pa.RecordBatch]:
-    """SCHEMA and all counts of the kept documents of a part, in the order of the part; never an empty batch."""
+    """SCHEMA and all counts of a part's kept documents, in the part's order; never an empty batch."""
     storage = job.storage()
     rows, lengths = encoded_lengths(job, part)
     columns = {

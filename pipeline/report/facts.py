@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from pipeline.ledger import IN, OUT
 from pipeline.phase import Job, need_rows
 
@@ -79,12 +77,12 @@ def _stage(name: str, counts: Counter[str]) -> Stage:
 
 
 def _seconds(job: Job) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds by phase and by stage, from what the workers timed when they made the parts that are there now."""
+    """Seconds by phase and by stage, as the workers timed them when they made the parts."""
     phases: Counter[str] = Counter()
     stages: Counter[str] = Counter()
     storage = job.storage()
     for name in storage.names("work/timings"):
-        record = orjson.loads(storage.read_bytes(name) or b"{}")
+        record = storage.read_json(name) or {}
         step = name.removeprefix("work/timings/").rsplit("/", 1)[0]
         phases[PHASE_OF_STEP.get(step, step)] += record.get("nanoseconds", 0)
         for stage, nanoseconds in record.get("stages", {}).items():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from pipeline.config import UsageError
 from pipeline.decide.mixture import copies as number_of_copies
 from pipeline.pack.exchange import Dealing, deal
 from pipeline.pack.phase import SPLITS, shard_number
@@ -62,7 +63,7 @@ def parse_row_name(name: str) -> tuple[str, int, int]:
     """
     match = _ROW_NAME.fullmatch(name.strip())
     if match is None:
-        raise LookupError(
+        raise UsageError(
             f"--row {name!r}: expected SHARD:ROW, for example train-00000:17 or validation-00002:0"
         )
     return match[1], int(match[2]), int(match[3])

@@ -156,7 +156,7 @@ def _more_kept(facts: Facts) -> dict[str, int] | None:
     rest = facts.kept[_SHOWN_LANGUAGES:]
     if not rest:
         return None
-    documents, tokens = (sum(line[column] for line in rest) for column in (2, 3))
+    documents, tokens = sum(line[2] for line in rest), sum(line[3] for line in rest)
     return {"groups": len(rest), "documents": documents, "tokens": tokens}
 
 

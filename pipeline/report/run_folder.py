@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.config import UsageError
 from pipeline.dedup.candidates import FAMILIES
 from pipeline.phase import Job, need_rows
 from pipeline.plan import Plan, load_plan
@@ -26,9 +27,8 @@ def open_run(output: str) -> Job:
     """The job of a finished run; FileNotFoundError without a run, LookupError where one is not finished."""
     storage = Storage.open(output)
     tree = load_plan(storage)
-    manifest = storage.read_bytes("MANIFEST.json")
-    if manifest is None or orjson.loads(manifest)["recipe"] != tree["recipe"]:
-        raise LookupError(
+    if _planned(storage.read_json("MANIFEST.json") or {}) != _planned(tree):
+        raise UsageError(
             f"the run in {output} is not finished: `sluice run` with the same --output goes on with it"
         )
     splits = tuple(orjson.dumps(split) for split in tree["splits"])
@@ -37,9 +37,16 @@ def open_run(output: str) -> Job:
     )
 
 
+def _planned(tree: dict[str, Any]) -> tuple[Any, list[Any]]:
+    """What a plan and the manifest of its finished run have in common."""
+    return tree.get("recipe"), [
+        (entry["source"], entry["path"], entry["identity"]) for entry in tree.get("inputs", ())
+    ]
+
+
 def read_manifest(job: Job) -> dict[str, Any]:
     """MANIFEST.json of a finished run."""
-    return orjson.loads(job.storage().read_bytes("MANIFEST.json") or b"{}")
+    return job.storage().read_json("MANIFEST.json") or {}
 
 
 def split_locator(locator: int) -> tuple[int, int]:
@@ -48,10 +55,8 @@ def split_locator(locator: int) -> tuple[int, int]:
 
 
 def find_locators(job: Job, family: str, key: bytes) -> list[int]:
-    """Locators of the documents that have a 16-byte key, by one partition of index/id or index/url; sorted."""
-    partition = (
-        int.from_bytes(key[:8], "little") >> 32
-    ) % job.partitions  # as candidates.scatter_rows deals them
+    """Sorted locators of the documents with a 16-byte key; by one partition of index/id or index/url."""
+    partition = (int.from_bytes(key[:8], "little") >> 32) % job.partitions  # as candidates.py deals
     number = FAMILIES.index(family) * job.partitions + partition
     file = need_rows(job, "work/candidates", [number])[0].file(f"index/{family}")
     found: list[int] = []
@@ -61,8 +66,7 @@ def find_locators(job: Job, family: str, key: bytes) -> list[int]:
             limits = index.metadata.row_group(group).column(0).statistics
             if limits is None or not limits.has_min_max or limits.min <= key <= limits.max:
                 rows = index.read_row_group(group, use_threads=False)
-                wanted = pc.equal(rows["key"], pa.scalar(key, rows["key"].type))
-                found += rows["locator"].filter(wanted).to_pylist()
+                found += rows.filter(pc.field("key") == pa.scalar(key, pa.binary(16)))["locator"].to_pylist()
     return sorted(found)
 
 
@@ -77,15 +81,13 @@ def read_document(job: Job, step: str, locator: int, columns: Sequence[str] | No
             rows = parquet.metadata.row_group(group).num_rows
             if row < first + rows:
                 table = parquet.read_row_group(group, columns=columns, use_threads=False)
-                # A copy of its own: a slice of a memory map would outlive the file.
-                (batch,) = table.slice(row - first, 1).combine_chunks().to_batches()
-                return batch.take(pa.array([0]))
+                return table.slice(row - first, 1).combine_chunks().to_batches()[0]
             first += rows
-    raise LookupError(f"{file.name} has {first:,} rows, no row {row:,}: it is damaged")
+    raise UsageError(f"{file.name} has {first:,} rows, no row {row:,}: it is damaged")
 
 
 def encoded_lengths(job: Job, part: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows uint32, lengths int64): the kept rows of a part in order, and the tokens of each without its end."""
+    """(rows uint32, lengths int64): the kept rows of a part in order, and the tokens of each."""
     file = need_rows(job, "work/encoded", [part])[0].file("work/encoded")
     rows, lengths = [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
     with job.storage().open_input(file.name) as source:
@@ -93,5 +95,5 @@ def encoded_lengths(job: Job, part: int) -> tuple[np.ndarray, np.ndarray]:
         for group in range(parquet.num_row_groups):
             table = parquet.read_row_group(group, columns=["row", "tokens"], use_threads=False)
             rows.append(table["row"].to_numpy())
-            lengths.append(pc.list_value_length(table["tokens"]).to_numpy().astype(np.int64))
+            lengths += [chunk.value_lengths().to_numpy().astype(np.int64) for chunk in table["tokens"].chunks]
     return np.concatenate(rows), np.concatenate(lengths)

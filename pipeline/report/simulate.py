@@ -57,14 +57,20 @@ def describe(job: Job, recipe: Recipe, simulation: Simulation, manifest: dict[st
             }
         )
     kept.sort(key=lambda line: (-max(line["tokens"]), line["source"], line["language"]))
-    columns = ("documents", "tokens", "tokens_after", "validation")
-    totals = {name: [sum(line[name][side] for line in kept) for side in (0, 1)] for name in columns}
-    totals["estimated"] = sum(line["estimated"] for line in kept)
+    sums = {name: _sum(kept, name) for name in ("documents", "tokens", "tokens_after", "validation")}
     reasons = sorted(simulation.reasons_before.keys() | simulation.reasons_after.keys())
     return {
         "kept": kept,
-        "totals": totals,
-        "rows": [manifest["totals"]["rows"], _rows_after(job, recipe, totals["tokens_after"], manifest)],
+        "sources": [
+            {
+                "name": old.name,
+                "repeats": [old.repeats, new.repeats],
+                "tokens_after": _sum([line for line in kept if line["source"] == old.name], "tokens_after"),
+            }
+            for old, new in zip(job.recipe.sources, recipe.sources, strict=True)
+        ],
+        "totals": {**sums, "estimated": sum(line["estimated"] for line in kept)},
+        "rows": [manifest["totals"]["rows"], _rows_after(job, recipe, sums["tokens_after"], manifest)],
         "dropped": {
             reason: [simulation.reasons_before[reason], simulation.reasons_after[reason]]
             for reason in reasons
@@ -76,6 +82,10 @@ def describe(job: Job, recipe: Recipe, simulation: Simulation, manifest: dict[st
         },
         "unknown": list(_unknown(job, manifest)),
     }
+
+
+def _sum(lines: Sequence[dict[str, Any]], name: str) -> list[int]:
+    return [sum(line[name][side] for line in lines) for side in (0, 1)]
 
 
 def _rows_after(job: Job, recipe: Recipe, tokens: list[int], manifest: dict[str, Any]) -> int:
@@ -96,13 +106,13 @@ def _unknown(job: Job, manifest: dict[str, Any]) -> list[str]:
     told = []
     if on:
         told.append(
-            f"Behind the gates of the recipe ({'; '.join(on)}): the {stopped:,} documents that they stopped have no "
-            "measures, so no threshold can bring them back."
+            f"Behind the gates of the recipe ({'; '.join(on)}): the {stopped:,} documents that they stopped "
+            "have no measures, so no threshold can bring them back."
         )
     rules = [name for name in ("text", "url", "near") if getattr(job.recipe.deduplicate, name)]
     told.append(
-        f"Other clusters: duplicates stay as they were found ({', '.join(rules) or 'not at all'}); only who survives "
-        "in a cluster can change."
+        f"Other clusters: duplicates stay as they were found ({', '.join(rules) or 'not at all'}); only who "
+        "survives in a cluster can change."
     )
     told.append("Rows to the last one: they depend on how copies fall into shards.")
     return told
@@ -113,52 +123,56 @@ def _unknown(job: Job, manifest: dict[str, Any]) -> list[str]:
 
 def _print(console: Console, outcome: dict[str, Any]) -> None:
     console.print(_kept_table(outcome))
+    console.print(_mixture_table(outcome))
+    changed = {reason: sides for reason, sides in outcome["dropped"].items() if sides[0] != sides[1]}
     if outcome["rules"]:
         console.print(_rules_table(outcome["rules"]))
-    changed = {reason: sides for reason, sides in outcome["dropped"].items() if sides[0] != sides[1]}
     if changed:
         console.print(_reasons_table(changed))
-    totals = outcome["totals"]
-    mark = "~" if totals["estimated"] else ""
-    console.print(
-        Text.assemble(
-            "documents ", _change(totals["documents"]), ", tokens ", _change(totals["tokens"], mark),
-            ", tokens in shards ", _change(totals["tokens_after"], mark), ", rows ", _change(outcome["rows"], "~"),
-        )
-    )  # fmt: skip
-    if totals["documents"][0] == totals["documents"][1] and not outcome["rules"] and not changed:
+    held_out = outcome["totals"]["validation"]
+    if held_out[0] != held_out[1]:
+        console.print(Text.assemble("documents held out for validation: ", _change(held_out)))
+    elif not outcome["rules"] and not changed:
         console.print(Text("no document is decided differently", style="dim"))
-    if totals["estimated"]:
-        console.print(
-            Text(f"~ {totals['estimated']:,} documents were never encoded: their tokens are estimated")
-        )
+    if estimated := outcome["totals"]["estimated"]:
+        whose = "1 document was" if estimated == 1 else f"{estimated:,} documents were"
+        console.print(Text(f"~ {whose} never encoded: tokens are estimated from characters"))
     console.print(Text("What this cannot know:", style="bold"))
     for sentence in outcome["unknown"]:
         console.print(shown(f"- {sentence}", style="dim"))
 
 
 def _kept_table(outcome: dict[str, Any]) -> Table:
-    table = Table(
-        "source", "language", title="Kept: before → after", title_justify="left", title_style="bold"
-    )
-    for heading in ("documents", "tokens", "tokens in shards"):
-        table.add_column(heading, justify="right")
+    table = Table(title="Kept: before → after", title_justify="left", title_style="bold", show_footer=True)
+    totals, mark = outcome["totals"], "~" if outcome["totals"]["estimated"] else ""
+    table.add_column("source", "all")
+    table.add_column("language")
+    table.add_column("documents", _change(totals["documents"]), justify="right")
+    table.add_column("tokens", _change(totals["tokens"], mark), justify="right")
     for line in outcome["kept"][:_SHOWN_LINES]:
         mark = "~" if line["estimated"] else ""
-        table.add_row(
-            shown(line["source"]),
-            shown(line["language"]),
-            _change(line["documents"]),
-            _change(line["tokens"], mark),
-            _change(line["tokens_after"], mark),
-        )
+        documents, tokens = _change(line["documents"]), _change(line["tokens"], mark)
+        table.add_row(shown(line["source"]), shown(line["language"]), documents, tokens)
     rest = outcome["kept"][_SHOWN_LINES:]
     if rest:
-        sums = [
-            [sum(line[name][side] for line in rest) for side in (0, 1)]
-            for name in ("documents", "tokens", "tokens_after")
-        ]
-        table.add_row(f"{len(rest)} more", "", *(_change(sides) for sides in sums))
+        sums = (_change(_sum(rest, name)) for name in ("documents", "tokens"))
+        table.add_row(f"{len(rest)} more", "", *sums)
+    return table
+
+
+def _mixture_table(outcome: dict[str, Any]) -> Table:
+    """Copies are counted with their ends; rows without the padding of shards."""
+    table = Table(
+        title="In shards: before → after", title_justify="left", title_style="bold", show_footer=True
+    )
+    totals, mark = outcome["totals"], "~" if outcome["totals"]["estimated"] else ""
+    table.add_column("source", "all")
+    table.add_column("repeats", Text.assemble("rows ", _change(outcome["rows"], "~")), justify="right")
+    table.add_column("tokens", _change(totals["tokens_after"], mark), justify="right")
+    for source in outcome["sources"]:
+        before, after = source["repeats"]
+        repeats = f"{before:g}" if before == after else f"{before:g} → {after:g}"
+        table.add_row(shown(source["name"]), repeats, _change(source["tokens_after"], mark))
     return table
 
 
@@ -180,9 +194,8 @@ def _reasons_table(changed: dict[str, list[int]]) -> Table:
 
 
 def _change(sides: Sequence[int], mark: str = "") -> Text:
-    """before → after, or the one number that did not change."""
+    """before → after, or the one number that did not change; `mark` stands before an estimate."""
     before, after = sides
     if before == after:
         return Text(f"{before:,}")
-    style = "green" if after > before else "red"
-    return Text.assemble(f"{before:,} → ", (f"{mark}{after:,}", style), (f" ({after - before:+,})", "dim"))
+    return Text.assemble(f"{before:,} → ", (f"{mark}{after:,}", "green" if after > before else "red"))

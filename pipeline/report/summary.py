@@ -3,7 +3,6 @@
 Nothing from data is printed as markup.
 """
 
-import orjson
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -25,13 +24,14 @@ def print_estimate(console: Console, estimate: Estimate, name: str) -> None:
     )
     if estimate.free_bytes is not None and estimate.free_bytes < estimate.output_bytes:
         console.print(
-            f"[red]only {human_bytes(estimate.free_bytes)} of disk are free; finished parts survive a full disk"
+            f"[red]only {human_bytes(estimate.free_bytes)} of disk are free; "
+            "finished parts survive a full disk"
         )
 
 
 def print_summary(console: Console, job: Job) -> None:
     """The closing table: funnel per stage, tokens per source and language, time and bytes per phase."""
-    manifest = orjson.loads(job.storage().read_bytes("MANIFEST.json") or b"{}")
+    manifest = job.storage().read_json("MANIFEST.json") or {}
     facts = gather_facts(job, manifest)
     console.print(_funnel(facts))
     console.print(_tokens(facts))

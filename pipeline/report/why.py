@@ -13,21 +13,23 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.annotate.digests import url_digests
+from pipeline.config import UsageError
 from pipeline.phase import Job
 from pipeline.report.display import shown
+from pipeline.report.explain import brief_document, explain_document, find_quarantined
+from pipeline.report.explain_view import document_panel, quarantine_panel, row_table
 from pipeline.report.lineage import parse_row_name, read_pieces
 from pipeline.report.run_folder import find_locators, open_run
-from pipeline.report.trace import brief_document, find_quarantined, trace_document
-from pipeline.report.trace_view import document_panel, quarantine_panel, row_table
 
 FOUND, NOT_FOUND = 0, 1
 
 NOT_THERE = (
-    "It is not in the index and not in quarantine/. Either its source never held it, or its record was skipped by kind "
-    "(only responses and conversions are read), or it was counted but not kept for a look: an HTTP status other than "
-    "200, no HTML, an empty text, or a gate of the recipe of whose drops only a sample is kept. The report's funnel has "
-    "those counts."
+    "It is not in the index, and quarantine/ does not know its URL. Either no source of this run held it, or "
+    "it was counted without being kept: a record of another kind than response or conversion, an HTTP status "
+    "other than 200, no HTML, an empty text, or a gate of the recipe, which keeps a sample of what it stops. "
+    "The funnel in report.html has those counts."
 )
+NO_SUCH_ROW = "The run has no such shard, or the shard has no such row."
 
 
 def print_why(output: str, *, doc: str | None, url: str | None, row: str | None, as_json: bool) -> int:
@@ -54,7 +56,7 @@ def _explain_documents(job: Job, doc: str | None, url: str | None) -> dict[str, 
         quarantined = list(find_quarantined(job, url)) if digest and not locators else []
     else:
         locators, quarantined = find_locators(job, "id", parse_id(doc or "")), []
-    documents = [trace_document(job, locator) for locator in locators]
+    documents = [explain_document(job, locator) for locator in locators]
     return {"found": bool(documents or quarantined), "documents": documents, "quarantined": quarantined}
 
 
@@ -80,7 +82,7 @@ def parse_id(text: str) -> bytes:
     """The 16 bytes of a document id; LookupError unless it is 32 hex digits."""
     digits = text.strip().lower()
     if len(digits) != 32 or not set(digits) <= set(string.hexdigits):
-        raise LookupError(
+        raise UsageError(
             f"--doc {text!r}: a document id has 32 hex digits, as `sluice why --url` and exports show it"
         )
     return bytes.fromhex(digits)
@@ -90,7 +92,7 @@ def _blocks(found: dict[str, Any], output: str) -> list[Any]:
     if not found["found"]:
         return [
             Text("not found", style="bold red"),
-            Text(NOT_THERE if "documents" in found else "no such row"),
+            Text(NOT_THERE if "documents" in found else NO_SUCH_ROW),
         ]
     if "row" in found:
         return [

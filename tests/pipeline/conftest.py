@@ -19,14 +19,19 @@ RunSmall = Callable[..., dict[str, Any]]
 
 
 def run_small(
-    output: Path, *settings: str, workers: int = 1, expect: int = 0, beam: Sequence[str] = (), **options: Any
+    output: Path | str,
+    *settings: str,
+    workers: int = 1,
+    expect: int = 0,
+    beam: Sequence[str] = (),
+    **options: Any,
 ) -> dict[str, Any]:
     """Runs the quickstart in small splits with settings; returns the manifest."""
     recipe = load_recipe("quickstart", [*SMALL, *settings])
     console = Console(quiet=True)
     code = run(recipe, RunOptions(str(output), workers, beam_options=beam, **options), console)
     assert code == expect
-    manifest = output / "MANIFEST.json"
+    manifest = Path(output, "MANIFEST.json")
     return json.loads(manifest.read_text()) if manifest.exists() else {}
 
 

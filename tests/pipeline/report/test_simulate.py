@@ -19,7 +19,9 @@ def outcome(capsys: pytest.CaptureFixture[str], output: Path, *settings: str) ->
 
 
 def kept_of(outcome: dict, what: str, side: int) -> dict[tuple[str, str], int]:
-    return {(line["source"], line["language"]): line[what][side] for line in outcome["kept"] if line[what][side]}
+    return {
+        (line["source"], line["language"]): line[what][side] for line in outcome["kept"] if line[what][side]
+    }
 
 
 def test_without_change_it_is_the_run(small_run: Path, capsys) -> None:
@@ -44,7 +46,7 @@ def test_without_change_it_is_the_run(small_run: Path, capsys) -> None:
 
 CHANGES = (
     "decide.thresholds.web.en.min_words=250",
-    "decide.thresholds.web.zh.min_han_share=0.9",
+    "decide.thresholds.web.zh.min_han_share=0.8",
     'decide.survivor=["oldest", "shortest_url"]',
     "decide.validation_share=0.2",
     "sources.books.repeats=1.5",
@@ -53,7 +55,9 @@ CHANGES = (
 )
 
 
-def test_a_stricter_recipe_is_the_run_that_follows(small_run: Path, run_small, tmp_path: Path, capsys) -> None:
+def test_a_stricter_recipe_is_the_run_that_follows(
+    small_run: Path, run_small, tmp_path: Path, capsys
+) -> None:
     """Other rules, other survivors, other repeats: simulated, then run on the same folder."""
     told = outcome(capsys, small_run, *CHANGES)
     folder = tmp_path / "out"
@@ -61,7 +65,9 @@ def test_a_stricter_recipe_is_the_run_that_follows(small_run: Path, run_small, t
     manifest = run_small(folder, *CHANGES)
     real = outcome(capsys, folder)
     assert kept_of(told, "documents", 1) == kept_of(real, "documents", 0) != kept_of(told, "documents", 0)
-    assert {r: s[1] for r, s in told["dropped"].items() if s[1]} == {r: s[0] for r, s in real["dropped"].items()}
+    assert {r: s[1] for r, s in told["dropped"].items() if s[1]} == {
+        r: s[0] for r, s in real["dropped"].items()
+    }
     assert told["totals"]["validation"][1] == real["totals"]["validation"][0] > 1
     if not told["totals"]["estimated"]:
         assert told["totals"]["tokens_after"][1] == manifest["totals"]["tokens"]
@@ -70,15 +76,27 @@ def test_a_stricter_recipe_is_the_run_that_follows(small_run: Path, run_small, t
 
 
 def test_what_comes_in_is_estimated_and_said_to_be(small_run: Path, capsys) -> None:
-    freed = outcome(capsys, small_run, "decide.thresholds.web.en.min_stop_words=0", "decide.thresholds.web.zh.min_stop_words_zh=0")
-    assert all(effect["caught"] == 0 < effect["freed"] for effect in freed["rules"].values()) and freed["rules"]
-    loose = outcome(capsys, small_run, "decide.thresholds.web.default.languages=['en','zh','de','fr','es','it']")
+    zero = ("decide.thresholds.web.en.min_stop_words=0", "decide.thresholds.web.zh.min_stop_words_zh=0")
+    freed = outcome(capsys, small_run, *zero)
+    assert (
+        all(effect["caught"] == 0 < effect["freed"] for effect in freed["rules"].values()) and freed["rules"]
+    )
+    loose = outcome(
+        capsys, small_run, "decide.thresholds.web.default.languages=['en','zh','de','fr','es','it']"
+    )
     came = loose["totals"]["documents"][1] - loose["totals"]["documents"][0]
     assert came == loose["totals"]["estimated"] > 0
     assert loose["totals"]["tokens"][1] > loose["totals"]["tokens"][0]
-    print_simulation(str(small_run), ["decide.thresholds.web.default.languages=['en','zh','de','fr']"], as_json=False)
+    print_simulation(
+        str(small_run), ["decide.thresholds.web.default.languages=['en','zh','de','fr']"], as_json=False
+    )
     told = capsys.readouterr().out
     assert "~" in told and "What this cannot know" in told and "gates" in told
+
+
+def test_what_is_held_out_is_told(small_run: Path, capsys) -> None:
+    print_simulation(str(small_run), ["decide.validation_share=0.5"], as_json=False)
+    assert "held out for validation: " in capsys.readouterr().out
 
 
 def test_rows_follow_the_row_length(small_run: Path, capsys) -> None:
@@ -109,13 +127,17 @@ def test_other_keys_are_refused(setting: str, says: str, small_run: Path) -> Non
 
 def test_every_key_that_is_offered_is_taken(small_run: Path) -> None:
     recipe = open_run(str(small_run)).recipe
-    values = {"survivor": "['longest']", "languages": "['en']"}
+    values = {
+        "survivor": "['longest']",
+        "languages": "['en']",
+        "max_words": "123456",
+        "max_mean_word_length": "77",
+    }
     for key in simulated_keys(recipe):
         leaf = key.rpartition(".")[2]
-        value = values.get(leaf, "100000" if leaf in ("max_words", "max_mean_word_length") else "2")
-        if leaf.endswith(("_share", "_score")):
-            value = "0.5"
-        assert change_recipe(recipe, [f"{key}={value}"]) != recipe or value in ("2",)
+        value = values.get(leaf, "0.123" if leaf.endswith(("_share", "_score")) else "3")
+        if leaf != "min_mean_word_length":  # 3 already
+            assert change_recipe(recipe, [f"{key}={value}"]) != recipe
 
 
 def test_estimates_fall_back_from_language_to_source_to_all() -> None:

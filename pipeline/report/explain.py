@@ -10,7 +10,6 @@ from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -30,7 +29,7 @@ _EXCERPT_CHARACTERS = 400
 _BRIEF = ("id", "source", "path", "offset", "index", "url", "date", "title")
 
 
-def trace_document(job: Job, locator: int) -> dict[str, Any]:
+def explain_document(job: Job, locator: int) -> dict[str, Any]:
     """All that a run knows of one document."""
     documents = read_document(job, "documents", locator)
     measures = read_document(job, "measures", locator)
@@ -131,8 +130,9 @@ def _first_members(job: Job, cluster: int, size: int) -> list[int]:
             if limits is not None and limits.has_min_max and not limits.min <= cluster <= limits.max:
                 continue
             rows = labels.read_row_group(group, columns=["locator", "cluster"], use_threads=False)
-            wanted = pc.equal(rows["cluster"], pa.scalar(cluster, pa.uint64()))
-            found += rows["locator"].filter(wanted).to_pylist()
+            found += rows.filter(pc.field("cluster") == pa.scalar(cluster, pa.uint64()))[
+                "locator"
+            ].to_pylist()
             if len(found) >= min(size, SHOWN_MEMBERS):
                 break
     return found[:SHOWN_MEMBERS]
@@ -152,10 +152,8 @@ def _placed(job: Job, document: dict[str, Any], decision: dict[str, Any], locato
 
 
 def find_quarantined(job: Job, url: str) -> Iterator[dict[str, Any]]:
-    """Records with this URL that were set aside or stopped by a gate; opens the quarantine file of every
-    part.
-    """
-    wanted = url_digests(pa.array([url]))[0]
+    """Records with this URL that were set aside or stopped; opens the quarantine file of every part."""
+    wanted = url_digests(pa.array([url]))[0].as_py()
     columns = [column.name for column in schema.QUARANTINE if column.name != "raw"]
     for row in need_rows(job, "documents", range(job.parts)):
         file = row.file("quarantine")
@@ -163,5 +161,5 @@ def find_quarantined(job: Job, url: str) -> Iterator[dict[str, Any]]:
             continue
         with job.storage().open_input(file.name) as source:
             records = pq.read_table(source, columns=columns, use_threads=False)
-        same = pc.equal(url_digests(records["url"]), wanted).fill_null(False)
-        yield from records.take(pa.array(np.flatnonzero(same.to_numpy(zero_copy_only=False)))).to_pylist()
+        digests = url_digests(records["url"]).to_pylist()
+        yield from (record for record, d in zip(records.to_pylist(), digests, strict=True) if d == wanted)

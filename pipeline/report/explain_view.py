@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.report.display import shown
-from pipeline.report.trace import SHOWN_MEMBERS, share
+from pipeline.report.explain import SHOWN_MEMBERS, share
 
 _SHOWN_EDITS = 20
 _TITLE_CHARACTERS = 80
@@ -40,7 +40,7 @@ def row_table(found: dict[str, Any]) -> Table:
 
 
 def document_panel(document: dict[str, Any]) -> Panel:
-    """The way of one document (trace.trace_document)."""
+    """The way of one document (explain.explain_document)."""
     blocks: list[Any] = [
         _provenance(document),
         _heading("Text"),
@@ -72,7 +72,8 @@ def _verdict(document: dict[str, Any]) -> tuple[str, str]:
         return f"kept: {where}", "green"
     if decision["reason"] == "duplicate":
         return "dropped: duplicate", "yellow"
-    return f"dropped: {', '.join(decision['failing'])}", "red"
+    more = len(decision["failing"]) - 1
+    return f"dropped: {decision['reason']}" + (f" and {more} more" if more else ""), "red"
 
 
 def _heading(text: str) -> Padding:
@@ -195,7 +196,7 @@ def _copies(document: dict[str, Any]) -> Table | Text:
 
 
 def quarantine_panel(record: dict[str, Any]) -> Panel:
-    """A record that was set aside (trace.find_quarantined)."""
+    """A record that was set aside (explain.find_quarantined)."""
     table = Table.grid(padding=(0, 2))
     place = f"{record['path']}, byte {record['offset']:,}, {record['length']:,} bytes"
     facts = {"url": record["url"], "source": record["source"], "file": place, "stage": record["stage"]}
