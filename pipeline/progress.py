@@ -61,4 +61,5 @@ def watch_phase(job: Job, phase: str, steps: Sequence[str], console: Console) ->
 
         yield look
         look()
-        progress.update(task, total=len(seen), completed=len(seen))
+        whole = max(len(seen), 1)  # a phase with nothing left to do is done too
+        progress.update(task, total=whole, completed=whole)

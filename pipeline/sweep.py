@@ -1,4 +1,4 @@
-"""Sweeps a finished run's folder: files that no commit row names, and exchange files, which shards have used up.
+"""Sweeps a finished run's folder of files that no commit row names, and of used-up exchange files.
 
 Only folders of the pipeline are looked at; what a user puts beside them stays.
 """

@@ -262,7 +262,7 @@ def _pass_gate(batch: pa.RecordBatch, annotate: Annotate, seed: int, result: Spl
     gate = annotate.gate
     rows = batch.num_rows
     result.count.add("gate", IN, rows)
-    lengths = pc.utf8_length(batch["text"]).to_numpy()
+    lengths = pc.call_function("utf8_length", [batch["text"]]).to_numpy()
     short = lengths < gate.min_characters
     languages = np.asarray(batch["language"].to_pylist(), object)
     foreign = ~np.isin(languages, gate.languages) if gate.languages else np.zeros(rows, bool)

