@@ -100,6 +100,14 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"cannot fingerprint {type(value).__name__}")
 
 
+def load_plan(storage: Storage) -> dict[str, Any]:
+    """plan.json of a run; FileNotFoundError if there was none."""
+    plan = storage.read_json("plan.json")
+    if plan is None:
+        raise FileNotFoundError(f"{storage.root} holds no run: there is no plan.json in it")
+    return plan
+
+
 def row_name(step: str, number: int) -> str:
     """Where a commit row lies."""
     return f"{step}/part-{number:05d}.json"

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -138,14 +137,6 @@ def save_plan(plan: Plan, storage: Storage) -> None:
     text = orjson.dumps(tree, option=orjson.OPT_INDENT_2)
     if storage.read_bytes("plan.json") != text:
         storage.put_bytes("plan.json", text)
-
-
-def load_plan(storage: Storage) -> dict[str, Any]:
-    """plan.json of a run; FileNotFoundError if there was none."""
-    plan = storage.read_json("plan.json")
-    if plan is None:
-        raise FileNotFoundError(f"{storage.root} holds no run: there is no plan.json in it")
-    return plan
 
 
 def estimate(plan: Plan, storage: Storage) -> Estimate:

@@ -5,6 +5,7 @@ rewrites signatures, and neither reads a page again. Everything that touches raw
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ import orjson
 import pyarrow as pa
 
 from pipeline import schema
+from pipeline.annotate.digests import text_digests
 from pipeline.annotate.measure import measure_documents
 from pipeline.annotate.quarantine import Quarantine
 from pipeline.annotate.read.records import UnreadableSplit
@@ -20,10 +22,21 @@ from pipeline.annotate.split import TASK_VERSION, SplitResult, identify_again, l
 from pipeline.annotate.splits import Span, split_from_bytes
 from pipeline.config import Source
 from pipeline.kernels.minhash import minhash_signatures
+from pipeline.kernels.text import measure_text
 from pipeline.ledger import IN, OUT, Count
 from pipeline.parts import PartWriter, read_batches
-from pipeline.phase import Job, Row, Step, commit, fingerprint, is_done, read_row, read_rows, write_row
-from pipeline.plan import load_plan
+from pipeline.phase import (
+    Job,
+    Row,
+    Step,
+    commit,
+    fingerprint,
+    is_done,
+    load_plan,
+    read_row,
+    read_rows,
+    write_row,
+)
 from pipeline.storage import Storage
 from pipeline.timings import Timings
 
@@ -157,7 +170,11 @@ def _annotate(job: Job, part: int, source: Source, spans: Sequence[Span]) -> Non
     """Reads a split and commits its three parts."""
     storage, annotate = job.storage(), job.recipe.annotate
     result = SplitResult(Quarantine(source, spans))
-    with storage.scratch() as scratch, lend_sandbox(annotate, job.hashes[annotate.language_model]) as sandbox:
+    with ExitStack() as stack:
+        scratch = stack.enter_context(storage.scratch())
+        with result.timings.stage("start"):
+            _load_kernels()
+            sandbox = stack.enter_context(lend_sandbox(annotate, job.hashes[annotate.language_model]))
         documents, quarantine = (
             PartWriter(scratch, "documents", part, DOCUMENTS_SCHEMA),
             PartWriter(scratch, "quarantine", part, schema.arrow_schema(schema.QUARANTINE)),
@@ -166,18 +183,27 @@ def _annotate(job: Job, part: int, source: Source, spans: Sequence[Span]) -> Non
         for batch in read_documents(source, spans, annotate, sandbox, job.recipe.seed, result):
             with result.timings.stage("write"):
                 documents.write(batch.select(DOCUMENTS_SCHEMA.names))
+                quarantine.write(result.quarantine.take())
             derived.write(batch, result.timings)
-            quarantine.write(result.quarantine.take())
-        quarantine.write(result.quarantine.take())
         result.count.add("splits", IN)
         result.count.add("splits", OUT)
         made_of = _documents_made_of(job, source, spans)
         with result.timings.stage("write"):
+            quarantine.write(result.quarantine.take())
             files = [documents.finish(), quarantine.finish()]
         notes = {"sampled": dict(sorted(result.quarantine.sampled.items()))}
         row = commit(job, "documents", part, made_of=made_of, files=files, count=result.count, notes=notes)
-        derived.commit(row)
+        derived.commit(row, result.timings)
     result.timings.save(storage, "documents", part)
+
+
+@cache
+def _load_kernels() -> None:
+    """Loads or compiles machine code once per process, so that it is on no stage's account."""
+    text = pa.array(["a"])
+    text_digests(text)
+    measure_text(text)
+    minhash_signatures(text, shingle=1, permutations=1, seed=0)
 
 
 class DerivedWriters:
@@ -212,7 +238,7 @@ class DerivedWriters:
             with timings.stage("write"):
                 writer.write(pa.RecordBatch.from_arrays(list(signed), names=["signature", "short"]))
 
-    def commit(self, documents: Row) -> None:
+    def commit(self, documents: Row, timings: Timings) -> None:
         """Commits what was written."""
         for step, writer in self._writers.items():
             count, stage = Count(), step.removeprefix("work/")
@@ -220,7 +246,8 @@ class DerivedWriters:
             count.add(stage, OUT, writer.rows)
             made_of = MADE_OF[step](self._job, documents)
             notes = {"signed": self._signed} if step == SIGNATURES else {}
-            files = [writer.finish()]
+            with timings.stage("write"):
+                files = [writer.finish()]
             commit(self._job, step, self._part, made_of=made_of, files=files, count=count, notes=notes)
 
 
@@ -234,7 +261,7 @@ def _derive_again(job: Job, part: int, documents: Row) -> None:
             if MEASURES in steps:
                 batch = identify_again(batch, sandbox, timings)
             derived.write(batch, timings)
-        derived.commit(documents)
+        derived.commit(documents, timings)
     for step in steps:
         timings.save(storage, step, part)
 
@@ -250,7 +277,7 @@ def _commit_missing(job: Job, part: int, spans: Sequence[Span]) -> None:
             PartWriter(scratch, "quarantine", part, schema.arrow_schema(schema.QUARANTINE)).finish(),
         ]
         row = commit(job, "documents", part, made_of=_UNREADABLE, files=files, count=count)
-        DerivedWriters(job, part, scratch).commit(row)
+        DerivedWriters(job, part, scratch).commit(row, Timings())
 
 
 DOCUMENTS = Step("documents", _plan, _finish)

@@ -29,7 +29,7 @@ from pipeline.sandbox import Failure, Limits, Sandbox
 from pipeline.timings import Timings
 
 TASK = "pipeline.annotate.page:open_task"
-TASK_VERSION = 1  # raise it when the same page gives another text
+TASK_VERSION = 2  # raise it when the same page gives another text
 _GROUP_RECORDS, _GROUP_BYTES = 64, 2 << 20  # one trip to the sandbox
 _BATCH_DOCUMENTS, _BATCH_BYTES = 2000, 4 << 20  # one batch of documents, a row group on disk
 _MILLIONTHS = 1_000_000
@@ -117,7 +117,8 @@ def read_documents(
     pending: list[pa.RecordBatch] = []
     for group in _groups(result.timings.each("read", records), result):
         batch = _to_text(group, source, spans, sandbox, result)
-        batch = _pass_gate(batch, annotate, seed, result)
+        with result.timings.stage("gate"):
+            batch = _pass_gate(batch, annotate, seed, result)
         pending.append(batch)
         if _is_full(pending) or result.quarantine.bytes >= _BATCH_BYTES:
             yield _joined(pending)

@@ -45,7 +45,8 @@ def _plan_encoded(job: Job) -> Iterator[tuple[int, bytes]]:
 
 def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> None:
     timings, storage, count = Timings(), job.storage(), Count()
-    encoder = _encoder(job.recipe.pack.vocabulary, job.hashes[job.recipe.pack.vocabulary])
+    with timings.stage("start"):
+        encoder = _encoder(job.recipe.pack.vocabulary, job.hashes[job.recipe.pack.vocabulary])
     files = [need_rows(job, step, [part])[0].file(step) for step in ("documents", "measures", "decisions")]
     columns = (["id", "source", "text"], ["language", "edits"], ["kept", "validation"])
     kept_tokens: Counter[tuple[str, str, bool]] = Counter()

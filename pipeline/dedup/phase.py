@@ -92,19 +92,21 @@ def _finish_candidates(job: Job, key: int, payload: bytes, blocks: Iterable[byte
     chosen = (False, job.recipe.deduplicate.url, job.recipe.deduplicate.text, job.recipe.deduplicate.near)[
         family
     ]
-    edges = candidates.star_edges(rows) if chosen else np.empty((0, 2), np.uint64)
+    with timings.stage("edges"):
+        edges = candidates.star_edges(rows) if chosen else np.empty((0, 2), np.uint64)
     with storage.scratch() as scratch:
-        writer = PartWriter(scratch, "work/candidates", key, schema.NEAR_EDGES)
-        writer.write(pa.record_batch([edges[:, 0], edges[:, 1]], schema=schema.NEAR_EDGES))
-        files = [writer.finish()]
+        with timings.stage("write"):
+            writer = PartWriter(scratch, "work/candidates", key, schema.NEAR_EDGES)
+            writer.write(pa.record_batch([edges[:, 0], edges[:, 1]], schema=schema.NEAR_EDGES))
+            files = [writer.finish()]
         if family in (candidates.ID, candidates.URL):
-            index = PartWriter(
-                scratch, f"index/{candidates.FAMILIES[family]}", key % job.partitions, schema.INDEX
-            )
-            keyed = candidates.sorted_index(rows).cast(schema.INDEX)
-            for start in range(0, len(rows), _INDEX_GROUP):
-                index.write(keyed.slice(start, _INDEX_GROUP))
-            files.append(index.finish())
+            with timings.stage("index"):
+                folder = f"index/{candidates.FAMILIES[family]}"
+                index = PartWriter(scratch, folder, key % job.partitions, schema.INDEX)
+                keyed = candidates.sorted_index(rows).cast(schema.INDEX)
+                for start in range(0, len(rows), _INDEX_GROUP):
+                    index.write(keyed.slice(start, _INDEX_GROUP))
+                files.append(index.finish())
         notes = {"family": candidates.FAMILIES[family], "rows": len(rows), "edges": len(edges)}
         made_of = payload.decode()
         commit(job, "work/candidates", key, made_of=made_of, files=files, count=Count(), notes=notes)
@@ -128,10 +130,12 @@ def _plan_components(job: Job) -> Iterator[tuple[int, bytes]]:
 def _finish_components(job: Job, number: int, payload: bytes, blocks: Iterable[bytes]) -> None:
     timings, storage = Timings(), job.storage()
     found = [np.empty((0, 2), np.uint64)]
-    for row in need_rows(job, "work/candidates", _candidate_keys(job)):
-        for batch in read_batches(storage, row.file("work/candidates")):
-            found.append(np.stack([batch["a"].to_numpy(), batch["b"].to_numpy()], axis=1))
-    nodes, labels, sizes = components.connected_components(np.concatenate(found))
+    with timings.stage("read"):
+        for row in need_rows(job, "work/candidates", _candidate_keys(job)):
+            for batch in read_batches(storage, row.file("work/candidates")):
+                found.append(np.stack([batch["a"].to_numpy(), batch["b"].to_numpy()], axis=1))
+    with timings.stage("components"):
+        nodes, labels, sizes = components.connected_components(np.concatenate(found))
     with storage.scratch() as scratch:
         writer = PartWriter(scratch, "work/components", 0, schema.LABELS)
         whole = pa.record_batch([nodes, labels, sizes], schema=schema.LABELS)
@@ -160,11 +164,12 @@ def _plan_clusters(job: Job) -> Iterator[tuple[int, bytes]]:
 def _finish_clusters(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> None:
     timings, storage = Timings(), job.storage()
     rows = need_rows(job, "documents", [part])[0].file("documents").rows
-    cluster = np.arange(schema.locator(part, 0), schema.locator(part, rows), dtype=np.uint64)
-    size = np.ones(rows, np.uint32)
-    labels = _labels_of_part(job, need_rows(job, "work/components", [0])[0], part)
-    at = (labels["locator"].to_numpy() & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    cluster[at], size[at] = labels["cluster"].to_numpy(), labels["cluster_size"].to_numpy()
+    with timings.stage("labels"):
+        cluster = np.arange(schema.locator(part, 0), schema.locator(part, rows), dtype=np.uint64)
+        size = np.ones(rows, np.uint32)
+        labels = _labels_of_part(job, need_rows(job, "work/components", [0])[0], part)
+        at = (labels["locator"].to_numpy() & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        cluster[at], size[at] = labels["cluster"].to_numpy(), labels["cluster_size"].to_numpy()
     count = Count()
     count.add("cluster", IN, rows)
     count.add("cluster", OUT, len(cluster))

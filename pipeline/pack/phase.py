@@ -5,6 +5,7 @@ expect them. So a shard's commit row is deleted before its file is replaced, and
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -134,7 +135,8 @@ def _finish_shards(job: Job, number: int, payload: bytes, blocks: Iterable[bytes
     def open_file(part: int) -> pa.NativeFile:
         return storage.open_input(files[part].files[0].name)
 
-    vocabulary = _vocabulary(job)
+    with timings.stage("start"):
+        vocabulary = _vocabulary(job.recipe.pack.vocabulary, job.hashes[job.recipe.pack.vocabulary])
     row_tokens = job.recipe.pack.row_tokens
     with timings.stage("gather"):
         stream = gather_stream(
@@ -156,9 +158,9 @@ def _shard_file(local: Any, rows: int, digest: str) -> PartFile:
     return PartFile(f"tokens/{local.name}", rows, local.stat().st_size, file_sha256(local), digest)
 
 
-def _vocabulary(job: Job) -> Vocabulary:
-    name = job.recipe.pack.vocabulary
-    return load_ranks(find_vocabulary(name), sha256=job.hashes[name])[0]
+@lru_cache(maxsize=1)
+def _vocabulary(name: str, sha256: str) -> Vocabulary:
+    return load_ranks(find_vocabulary(name), sha256=sha256)[0]
 
 
 EXCHANGE = Step("work/exchange", _plan_exchange, _finish_exchange)

@@ -21,8 +21,7 @@ from pipeline.kernels.jit import TARGET
 from pipeline.pack.phase import SPLITS
 from pipeline.pack.vocabulary import find_vocabulary, load_ranks
 from pipeline.parts import file_sha256
-from pipeline.phase import Job, Row, fingerprint
-from pipeline.plan import load_plan
+from pipeline.phase import Job, Row, fingerprint, load_plan
 from pipeline.recipe_file import recipe_to_tree
 from pipeline.report.audit import Audit
 

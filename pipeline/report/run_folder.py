@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from pipeline.config import UsageError
 from pipeline.dedup.candidates import FAMILIES
-from pipeline.phase import Job, need_rows
-from pipeline.plan import Plan, load_plan
+from pipeline.phase import Job, load_plan, need_rows
+from pipeline.plan import Plan
 from pipeline.recipe_file import recipe_from_tree
 from pipeline.storage import Storage
 
