@@ -13,7 +13,7 @@ from pipeline.dedup.candidates import FAMILIES
 from pipeline.ledger import IN, OUT, Totals, find_imbalances
 from pipeline.pack.phase import SPLITS, planned_shards, shard_number
 from pipeline.phase import Job, Row, need_rows
-from pipeline.report.recount import Held, recount
+from pipeline.report.recount import Group, Held, recount
 
 PER_PART = (
     "documents",
@@ -81,7 +81,7 @@ def audit(job: Job) -> Audit:
         equations.append((f"rows of {file.name} in its commit row and in the file", file.rows, found.rows))
     for part in range(job.parts):
         of_part = {step: rows[step][part] for step in PER_PART}
-        equations += ((f"part {part}: {what}", *sides) for what, *sides in _in_part(job, of_part, held))
+        equations += [(f"part {part}: {what}", a, b) for what, a, b in _in_part(job, of_part, held)]
     equations += _shuffles(job, rows, held)
     equations += _mixture(rows)
     equations += _shards(job, rows, totals)
@@ -127,19 +127,20 @@ def _in_part(job: Job, rows: dict[str, Row], held: HeldByName) -> Iterator[Equat
 
 def _set_aside(documents: Row, totals: Totals, held: HeldByName) -> Iterator[Equation]:
     """Every record that is to be kept for replay, by reason."""
-    expected = {("gate", reason): count for reason, count in documents.notes.get("sampled", {}).items()}
+    sampled = documents.notes.get("sampled", {})
+    expected: dict[Group, int] = {("gate", reason): count for reason, count in sampled.items()}
     for stage, only_counted in ONLY_COUNTED.items():
         for entry in totals.dropped(stage):
             if entry.reason not in only_counted:
                 expected[stage, entry.reason] = entry.records
     found = held[documents.file("quarantine").name].groups
     for key in sorted({*expected, *found}):
-        yield f"records dropped and set aside as {' '.join(key)}", expected.get(key, 0), found.get(key, 0)
+        yield f"records dropped and set aside as {key[0]} {key[1]}", expected.get(key, 0), found.get(key, 0)
 
 
 def _decided(decisions: Row, totals: Totals, held: HeldByName) -> Iterator[Equation]:
     """Every decision, by reason."""
-    expected = {(True, ""): totals.side("decide", OUT).records}
+    expected: dict[Group, int] = {(True, ""): totals.side("decide", OUT).records}
     expected |= {(False, entry.reason): entry.records for entry in totals.dropped("decide")}
     found = held[decisions.file("decisions").name].groups
     for key in sorted({*expected, *found}):

@@ -24,7 +24,8 @@ _VALUES = {
     "work/signatures": ("signature.list.element",),
     "work/encoded": ("tokens.list.element",),
 }
-# Small columns by whose values rows are counted.
+Group = tuple[bool | str, str]
+# Two small columns by whose values rows are counted.
 _GROUPS = {"quarantine": ("stage", "reason"), "decisions": ("kept", "reason")}
 
 
@@ -34,7 +35,7 @@ class Held:
 
     rows: int = -1
     values: Mapping[str, int] = field(default_factory=dict)  # not null, by leaf column
-    groups: Mapping[tuple[bool | str, ...], int] = field(default_factory=dict)  # rows by small columns
+    groups: Mapping[Group, int] = field(default_factory=dict)  # rows by two small columns
 
 
 def recount(storage: Storage, files: Iterable[PartFile]) -> Iterator[tuple[PartFile, Held]]:
@@ -77,11 +78,11 @@ def _values(footer: pq.FileMetaData, name: str) -> int:
     return total
 
 
-def _groups(opened: pq.ParquetFile, names: tuple[str, ...]) -> Counter[tuple[bool | str, ...]]:
-    counted: Counter[tuple[bool | str, ...]] = Counter()
+def _groups(opened: pq.ParquetFile, names: tuple[str, str]) -> Counter[Group]:
+    counted: Counter[Group] = Counter()
     for number in range(opened.num_row_groups):
         table = opened.read_row_group(number, columns=list(names), use_threads=False)
         groups = table.group_by(list(names), use_threads=False).aggregate([([], "count_all")])
         for row in groups.to_pylist():
-            counted[tuple(row[name] for name in names)] += row["count_all"]
+            counted[row[names[0]], row[names[1]]] += row["count_all"]
     return counted

@@ -15,10 +15,12 @@ from pathlib import Path
 import pyarrow as pa
 from datasketch import MinHash
 
-from pipeline.annotate.digests import text_digests
-from pipeline.kernels.fold import fold_text
-from pipeline.kernels.minhash import minhash_signatures
-from pipeline.kernels.text import measure_text
+sys.path[0] = str(Path(__file__).resolve().parents[2])  # not this folder: pipeline.py is a benchmark here
+
+from pipeline.annotate.digests import text_digests  # noqa: E402
+from pipeline.kernels.fold import fold_text  # noqa: E402
+from pipeline.kernels.minhash import minhash_signatures  # noqa: E402
+from pipeline.kernels.text import measure_text  # noqa: E402
 
 PAGE_BYTES = 5_000
 BATCH_PAGES = 1_000

@@ -1,12 +1,8 @@
-"""Promise 2: whatever a record does, it is counted under its reason, kept with its bytes, and stops nothing.
-
-Bombs hold 128 MiB in at most half a megabyte: 30 times what any limit here lets through.
-"""
+"""Promise 2: whatever a record does, it is counted under its reason, kept with its bytes, stops nothing."""
 
 import gzip
 import subprocess
 import sys
-import tracemalloc
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -21,9 +17,6 @@ import zstandard
 from rich.console import Console
 
 from pipeline.annotate import split as annotate_split
-from pipeline.annotate.read.records import SpanAccount
-from pipeline.annotate.read.split import read_split
-from pipeline.annotate.splits import list_input_files, plan_splits
 from pipeline.config import Annotate, Recipe
 from pipeline.phase import read_row
 from pipeline.plan import find_hashes
@@ -238,35 +231,17 @@ def test_a_busy_machine_sets_nothing_aside(tmp_path: Path) -> None:
     assert [where for where, _ in answers] == [list(range(60))] * 5
 
 
-# --- bombs --------------------------------------------------------------------------------------------------
-
-FULL = 128 * MIB
-
-
-def deflated(wbits: int, content: bytes = b"\0") -> bytes:
-    """`FULL` bytes that are all the same, packed."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
-    block = content * MIB
-    return b"".join(packer.compress(block) for _ in range(FULL // MIB)) + packer.flush()
-
-
-def brotlied() -> bytes:
-    packer = brotli.Compressor(quality=3)
-    return b"".join(packer.process(b"\0" * MIB) for _ in range(FULL // MIB)) + packer.finish()
-
-
-def zstded(content: bytes = b"\0") -> bytes:
-    packer = zstandard.ZstdCompressor().compressobj()
-    return b"".join(packer.compress(content * MIB) for _ in range(FULL // MIB)) + packer.flush()
+# --- bombs ----------------------------------------------------------------------------------------------
 
 
 def test_bodies_that_are_bombs(tmp_path: Path) -> None:
     """Refused by count in every coding; the child that meets them stays small."""
+    full = bytes(128 * MIB)
     bombs = {
-        "gzip": deflated(zlib.MAX_WBITS + 16),
-        "deflate": deflated(zlib.MAX_WBITS),
-        "br": brotlied(),
-        "zstd": zstded(),
+        "gzip": gzip.compress(full, mtime=0),
+        "deflate": zlib.compress(full, 9),
+        "br": brotli.compress(full, quality=3),
+        "zstd": zstandard.compress(full),
     }
     bodies = [response(bomb, f"Content-Encoding: {coding}") for coding, bomb in bombs.items()]
     assert all(len(body) < MIB for body in bodies)
@@ -275,43 +250,10 @@ def test_bodies_that_are_bombs(tmp_path: Path) -> None:
     file.write_bytes(b"".join([*members, member("page", response(html(1)))]))
     run_recipe(recipe_of(file, max_ratio=200), tmp_path / "out")
     assert urls(tmp_path / "out") == ["page"]
-    refused = dropped(tmp_path / "out")
-    assert set(refused) <= {("text", "ratio_cap"), ("text", "page_too_large")} and sum(refused.values()) == 4
+    assert dropped(tmp_path / "out") == {("text", "ratio_cap"): 4}
     assert [row["raw"] for row in quarantined(tmp_path / "out")] == bodies
     [(_, sandbox)] = annotate_split._idle
     assert sandbox._child is not None
     status = Path(f"/proc/{sandbox._child.pid}/status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     assert peak < 400 << 10  # kB; its libraries and models alone take 150 to 200 MB
-
-
-@pytest.mark.parametrize(("name", "pack"), [("gz", deflated), ("zst", zstded)])
-@pytest.mark.parametrize("format", ["warc", "jsonl"])
-@pytest.mark.parametrize("max_ratio", [200, 1_000_000], ids=["by ratio", "by size"])
-def test_files_that_are_bombs(format: str, name: str, pack: Any, max_ratio: int, tmp_path: Path) -> None:
-    """What a file would inflate to is never held: peak memory of the reading loop stays at a few MiB."""
-    packed = pack(zlib.MAX_WBITS + 16, b"x") if name == "gz" else pack(b"x")
-    file = tmp_path / f"bomb.{format}.{name}"
-    if format == "warc":
-        url = {"WARC-Target-URI": "https://site.test/", "Content-Length": str(FULL)}
-        start = build_record("response", url, content=b"").replace(b"Content-Length: 0\r\n", b"")[:-4]
-        packed = (gzip.compress if name == "gz" else zstandard.compress)(start) + packed
-    file.write_bytes(packed)
-    splits = plan_splits(list_input_files([str(file)]), format=format, split_bytes=1 << 40)
-    account = SpanAccount()
-    tracemalloc.start()
-    outcomes = list(
-        read_split(
-            splits[0],
-            format=format,
-            fields={"text": "text", "id": "id", "url": "url", "date": "date"},
-            max_record_bytes=4 * MIB,
-            max_ratio=max_ratio,
-            account=account,
-        )
-    )
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert account.records == 0 and account.spanned == account.covered == file.stat().st_size
-    assert outcomes[0].reason in ("ratio_cap", "record_too_large", "truncated_record")  # type: ignore[union-attr]
-    assert peak < 32 * MIB

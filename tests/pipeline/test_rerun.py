@@ -30,10 +30,10 @@ STEPS = (
     "work/exchange",
     "work/shards",
 )
-ALL = set(STEPS)
-DEDUPLICATE = {"work/candidates", "work/components", "clusters"}
-PACK = {"work/mixture", "work/exchange", "work/shards"}
-DECIDE = {"decisions", "work/encoded"}
+ALL: set[str] = set(STEPS)
+DEDUPLICATE: set[str] = {"work/candidates", "work/components", "clusters"}
+PACK: set[str] = {"work/mixture", "work/exchange", "work/shards"}
+DECIDE: set[str] = {"decisions", "work/encoded"}
 
 
 @dataclass
@@ -130,7 +130,6 @@ def input_changed(corner: Corner) -> list[str]:
 
 # Change -> the steps of which a commit row was written again, and how many splits were read again.
 TABLE: dict[str, tuple[Callable[[Corner], list[str]], set[str], int]] = {
-    "nothing": (setting(), set(), 0),
     "a copy of the language model": (model_copy, set(), 0),
     "threshold": (setting("decide.thresholds.default.default.min_characters=1500"), DECIDE | PACK, 0),
     "survivor policy": (setting('decide.survivor=["shortest_url"]'), DECIDE | PACK, 0),
