@@ -39,11 +39,14 @@ PLACEHOLDERS = {"email": "<email>", "phone": "<phone>", "ip": "<ip>"}
 
 def find_personal_data(text: bytes) -> list[tuple[int, int, str]]:
     """(start, end, kind) of all finds in UTF-8 bytes, sorted and without overlaps."""
-    finds = sorted(_finds(text))
     apart: list[tuple[int, int, str]] = []
-    for find in finds:
-        if not apart or find[0] >= apart[-1][1]:
-            apart.append(find)
+    for start, end, kind in sorted(_finds(text), key=lambda find: (find[0], -find[1])):
+        if (
+            apart and start < apart[-1][1]
+        ):  # two that run into each other are masked as one, named as the first
+            first, reached, kind = apart.pop()
+            start, end = first, max(reached, end)
+        apart.append((start, end, kind))
     return apart
 
 

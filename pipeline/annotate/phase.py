@@ -40,7 +40,7 @@ from pipeline.phase import (
 from pipeline.storage import Storage
 from pipeline.timings import Timings
 
-_MEASURES_VERSION = 1
+_MEASURES_VERSION = 2
 _SIGNATURES_VERSION = 1
 _UNREADABLE = "unreadable"  # the fingerprint of a part that stands for a split that could not be read
 

@@ -49,13 +49,19 @@ def test_searching_from_the_rare_byte_finds_what_is_meant(kind: str) -> None:
         if len({other for *_, other in finds} | {kind}) > 1:
             continue  # another kind may have taken the place
         expected = [match.span() for match in meant.finditer(text)]
-        assert [(start, end) for start, end, _ in finds] == expected, text
+        spans = [(start, end) for start, end, _ in finds]
+        assert {start for start, _ in spans} <= {start for start, _ in expected}, text
+        assert all(any(a <= start and end <= b for a, b in spans) for start, end in expected), text
         seen += bool(expected)
     assert seen > 100
 
 
 def test_finds_do_not_overlap() -> None:
-    assert find_personal_data(b"13812345678@x.org") == [(0, 11, "phone")]
+    assert find_personal_data(b"13812345678@x.org") == [(0, 17, "email")]
+
+
+def test_two_addresses_that_run_into_each_other_are_masked_whole() -> None:
+    assert find_personal_data(b"to a@b.cn+c@d.org now") == [(3, 17, "email")]
 
 
 def test_edits_are_offsets_in_bytes() -> None:
