@@ -24,7 +24,7 @@ from pipeline.report import phase as report
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A named group of steps; `sluice run` submits one job per phase."""
+    """A named group of steps."""
 
     name: str
     steps: tuple[Step, ...]

@@ -1,4 +1,4 @@
-"""`sluice run`: plan, estimate, one Beam job per phase with progress from commit rows, closing table.
+"""`sluice run`: plan, estimate, the phases as Beam jobs with progress from commit rows, closing table.
 
 Exit codes: 0 only if the ledger balances; 2 for a recipe that cannot be run; 3 if splits could not be read
 (all others are done, a rerun takes only those); 4 if a worker died (a rerun resumes); 5 if the ledger does
@@ -8,6 +8,7 @@ not balance; 6 if another run holds the folder.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,11 +16,17 @@ from rich.markup import escape
 from pipeline.config import Recipe, RecipeError, nearest
 from pipeline.phase import Job
 from pipeline.plan import estimate, make_plan, save_plan
-from pipeline.progress import watch_phase
+from pipeline.progress import watch_phases
 from pipeline.report.summary import print_estimate, print_summary
 from pipeline.runners import WorkerDied, check_runner, end_workers, quiet_stderr, run_job, run_watched
 from pipeline.storage import LockedError, Storage, lock
 
+if TYPE_CHECKING:
+    from pipeline.graph import Phase
+
+# Annotate runs alone, so that splits that cannot be read are told before anything is built on the others; the
+# next three run as one job, because starting workers costs seconds here and minutes on a cluster.
+JOBS = (("annotate",), ("deduplicate", "decide", "pack"))
 PHASE_NAMES = ("annotate", "deduplicate", "decide", "pack", "report")
 _MOST_TOLD = 20  # unreadable splits that are named
 OK, BAD_RECIPE, UNREADABLE, WORKER_DIED, UNBALANCED, LOCKED = 0, 2, 3, 4, 5, 6
@@ -66,40 +73,52 @@ def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
     # Beam takes a second to import: not before a recipe is known to be good.
     from pipeline.annotate.phase import find_missing
     from pipeline.graph import PHASES
-    from pipeline.report.phase import Unbalanced
-    from pipeline.sweep import sweep
 
-    log = job.storage().scratch_root() / "workers.log"
-    for phase in PHASES:
-        if options.phase not in (None, phase.name):
+    chosen = [phase for phase in PHASES if options.phase in (None, phase.name)]
+    if options.phase is not None and (missing := _missing_before(job, options.phase)):
+        return _tell_missing(console, job, missing)
+    for names in JOBS:
+        phases = [phase for phase in chosen if phase.name in names]
+        if not phases:
             continue
-        if options.phase is not None and (missing := _missing_before(job, phase.name)):
-            return _tell_missing(console, job, missing)
         try:
-            steps = [step.name for step in phase.steps]
-            workers = 1 if phase.name == "report" else options.workers  # it is one piece of work
-            with quiet_stderr(log), watch_phase(job, phase.name, steps, console) as tick:
-                run_watched(
-                    partial(run_job, job, [phase], options.runner, workers, options.beam_options), tick
-                )
-        except KeyboardInterrupt:
-            end_workers()
-            raise
+            _submit(job, phases, options, console)
         except WorkerDied as error:
-            end_workers()
             console.print(f"[red]{error}[/red] Finished parts are kept: run the same command again to go on.")
             return WORKER_DIED
-        except Exception as error:
-            if isinstance(error, Unbalanced) or "Unbalanced" in str(error):
-                console.print(f"[red]{str(error).splitlines()[0]}")
-                print_summary(console, job)
-                return UNBALANCED
-            raise
-        if phase.name == "annotate" and (missing := list(find_missing(job))):
+        if "annotate" in names and (missing := list(find_missing(job))):
             return _tell_missing(console, job, missing)
-    if options.phase in (None, "report"):
-        sweep(job)
+    return _report(job, console) if options.phase in (None, "report") else OK
+
+
+def _submit(job: Job, phases: Sequence["Phase"], options: RunOptions, console: Console) -> None:
+    """Runs phases as one Beam job, with progress; no worker is left when it raises."""
+    steps = {phase.name: [step.name for step in phase.steps] for phase in phases}
+    log = job.storage().scratch_root() / "workers.log"
+    try:
+        with quiet_stderr(log), watch_phases(job, steps, console) as look:
+            run_watched(
+                partial(run_job, job, phases, options.runner, options.workers, options.beam_options), look
+            )
+    except (KeyboardInterrupt, WorkerDied):
+        end_workers()
+        raise
+
+
+def _report(job: Job, console: Console) -> int:
+    """The Report phase is one small piece of work over commit rows: it is done here, without a runner."""
+    from pipeline.report.phase import REPORT, Unbalanced
+    from pipeline.sweep import sweep
+
+    try:
+        for key, payload in REPORT.plan(job):
+            REPORT.finish(job, key, payload, [])
+    except Unbalanced as error:
+        console.print(f"[red]{escape(str(error).splitlines()[0])}")
         print_summary(console, job)
+        return UNBALANCED
+    sweep(job)
+    print_summary(console, job)
     return OK
 
 
