@@ -1,4 +1,7 @@
-"""`sluice run`: plan, estimate, the phases as Beam jobs with progress from commit rows, closing table.
+"""`sluice run`: plan, estimate, the phases with progress from commit rows, closing table.
+
+The phases run as one Beam job, because starting workers costs seconds here and minutes on a cluster;
+`--phase` runs one of them. The report is made here, from commit rows.
 
 Exit codes: 0 only if the ledger balances; 2 for a recipe that cannot be run; 3 if splits could not be read
 (all others are done, a rerun takes only those); 4 if a worker died (a rerun resumes); 5 if the ledger does
@@ -24,9 +27,6 @@ from pipeline.storage import LockedError, Storage, lock
 if TYPE_CHECKING:
     from pipeline.graph import Phase
 
-# Annotate runs alone, so that splits that cannot be read are told before anything is built on the others; the
-# next three run as one job, because starting workers costs seconds here and minutes on a cluster.
-JOBS = (("annotate",), ("deduplicate", "decide", "pack"))
 PHASE_NAMES = ("annotate", "deduplicate", "decide", "pack", "report")
 _MOST_TOLD = 20  # unreadable splits that are named
 OK, BAD_RECIPE, UNREADABLE, WORKER_DIED, UNBALANCED, LOCKED = 0, 2, 3, 4, 5, 6
@@ -74,20 +74,22 @@ def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
     from pipeline.annotate.phase import find_missing
     from pipeline.graph import PHASES
 
-    chosen = [phase for phase in PHASES if options.phase in (None, phase.name)]
     if options.phase is not None and (missing := _missing_before(job, options.phase)):
         return _tell_missing(console, job, missing)
-    for names in JOBS:
-        phases = [phase for phase in chosen if phase.name in names]
-        if not phases:
-            continue
-        try:
+    phases = [phase for phase in PHASES[:-1] if options.phase in (None, phase.name)]
+    try:
+        if phases:
             _submit(job, phases, options, console)
-        except WorkerDied as error:
-            console.print(f"[red]{error}[/red] Finished parts are kept: run the same command again to go on.")
-            return WORKER_DIED
-        if "annotate" in names and (missing := list(find_missing(job))):
+    except WorkerDied as error:
+        console.print(f"[red]{error}[/red] Finished parts are kept: run the same command again to go on.")
+        return WORKER_DIED
+    except Exception:
+        # Deduplicate refuses to begin while splits are missing, and the job ends.
+        if missing := list(find_missing(job)):
             return _tell_missing(console, job, missing)
+        raise
+    if options.phase == "annotate" and (missing := list(find_missing(job))):
+        return _tell_missing(console, job, missing)
     return _report(job, console) if options.phase in (None, "report") else OK
 
 

@@ -35,6 +35,7 @@ from pipeline.phase import (
     load_plan,
     read_row,
     read_rows,
+    row_name,
     write_row,
 )
 from pipeline.storage import Storage
@@ -80,10 +81,19 @@ MADE_OF = {MEASURES: _measures_made_of, SIGNATURES: _signatures_made_of}
 
 
 def _plan(job: Job) -> Iterator[tuple[int, bytes]]:
-    """Splits of which anything is missing.
+    """Splits of which anything is missing, largest first: dealt out in turn, they keep workers equally long
+    busy.
 
     A part that only changed its number (an input was added) is not made again.
     """
+    yield from sorted(_left(job), key=lambda work: (-_size(work[1]), work[0]))
+
+
+def _size(split: bytes) -> int:
+    return sum(span.end - span.start for span in split_from_bytes(split)[1])
+
+
+def _left(job: Job) -> Iterator[tuple[int, bytes]]:
     splits = _splits(job.storage())
     rows = {step: read_rows(job, step, range(len(splits))) for step in ("documents", *MADE_OF)}
 
@@ -150,6 +160,7 @@ def _finish(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> Non
             _commit_missing(job, part, spans)
         else:
             job.storage().put_bytes(unreadable_name(part), str(unreadable).encode())
+            job.storage().delete(row_name("documents", part))  # an older one: nothing may be built on it
 
 
 def unreadable_name(part: int) -> str:
