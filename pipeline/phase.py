@@ -135,15 +135,17 @@ def read_rows(job: Job, step: str, numbers: Iterable[int]) -> list[Row | None]:
         return list(pool.map(lambda number: read_row(job, step, number), numbers))
 
 
+class Incomplete(RuntimeError):
+    """A step was asked for before the steps that it builds on have committed everything."""
+
+
 def need_rows(job: Job, step: str, numbers: Iterable[int]) -> list[Row]:
     """As read_rows, where a missing row means that an earlier step did not finish."""
     numbers = list(numbers)
     rows = read_rows(job, step, numbers)
     missing = [number for number, row in zip(numbers, rows, strict=True) if row is None]
     if missing:
-        raise RuntimeError(
-            f"step {step} is not complete: no commit row for parts {missing[:10]}; run it first"
-        )
+        raise Incomplete(f"step {step} is not complete: no commit row for parts {missing[:10]}; run it first")
     return [row for row in rows if row is not None]
 
 

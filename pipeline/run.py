@@ -17,11 +17,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.config import Recipe, RecipeError, nearest
-from pipeline.phase import Job
+from pipeline.phase import Incomplete, Job
 from pipeline.plan import estimate, make_plan, save_plan
 from pipeline.progress import watch_phases
 from pipeline.report.summary import print_estimate, print_summary
-from pipeline.runners import WorkerDied, check_runner, end_workers, quiet_stderr, run_job, run_watched
+from pipeline.runners import (
+    WorkerDied,
+    check_runner,
+    end_workers,
+    killed_worker,
+    quiet_stderr,
+    run_job,
+    run_watched,
+)
 from pipeline.storage import LockedError, Storage, lock
 
 if TYPE_CHECKING:
@@ -83,9 +91,10 @@ def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
     except WorkerDied as error:
         console.print(f"[red]{error}[/red] Finished parts are kept: run the same command again to go on.")
         return WORKER_DIED
-    except Exception:
-        # Deduplicate refuses to begin while splits are missing, and the job ends.
-        if missing := list(find_missing(job)):
+    except Exception as error:
+        # Deduplicate refuses to begin while splits are missing; what a worker raises comes as text.
+        refused = isinstance(error, Incomplete) or Incomplete.__name__ in str(error)
+        if refused and (missing := list(find_missing(job))):
             return _tell_missing(console, job, missing)
         raise
     if options.phase == "annotate" and (missing := list(find_missing(job))):
@@ -104,6 +113,11 @@ def _submit(job: Job, phases: Sequence["Phase"], options: RunOptions, console: C
             )
     except (KeyboardInterrupt, WorkerDied):
         end_workers()
+        raise
+    except Exception as error:
+        if died := killed_worker(log):
+            end_workers()
+            raise WorkerDied(died) from error
         raise
 
 

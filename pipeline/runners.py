@@ -7,6 +7,7 @@ data.
 """
 
 import os
+import re
 import sys
 import threading
 import time
@@ -96,6 +97,15 @@ def quiet_stderr(log: Path) -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def killed_worker(log: Path) -> str | None:
+    """How a worker was ended by a signal, as Beam told on standard error (quiet_stderr); None if none was.
+
+    Beam notices a killed worker sometimes, and then ends the job with an error of its connection.
+    """
+    found = re.search(rb"Worker subprocess exited with return code -(\d+)", log.read_bytes())
+    return f"a worker process was killed by signal {int(found[1])}" if found else None
 
 
 def run_watched(run: Callable[[], None], tick: Callable[[], None]) -> None:
