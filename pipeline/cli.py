@@ -74,6 +74,12 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("output")
     export.add_argument("--to", help="folder to write to (default: OUTPUT/export)")
     export.add_argument("--format", choices=("parquet", "jsonl"), default="parquet")
+    curve = commands.add_parser("curve", help="how similar documents must be to be found as duplicates")
+    curve.add_argument("recipe", nargs="?", default="web-en-zh", help="a packaged recipe, or a TOML file")
+    curve.add_argument("--presets", action="store_true", help="the numbers of all peers")
+    curve.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="for example minhash.preset=curator"
+    )
     doctor = commands.add_parser("doctor", help="what is installed and found, and what is missing")
     doctor.add_argument("--warm", action="store_true", help="compile all kernels now")
     return parser
@@ -114,13 +120,31 @@ def _export(options: argparse.Namespace, console: Console) -> int:
     return export_run(options.output, options.to or f"{options.output}/export", options.format, console)
 
 
+def _curve(options: argparse.Namespace, console: Console) -> int:
+    from pipeline.recipe_file import load_recipe
+    from pipeline.report.curve_view import print_curve, print_presets
+
+    if options.presets:
+        print_presets(console)
+    else:
+        print_curve(console, load_recipe(options.recipe, options.set))
+    return 0
+
+
 def _doctor(options: argparse.Namespace, console: Console) -> int:
     from pipeline.doctor import examine
 
     return examine(console, warm=options.warm)
 
 
-COMMANDS = {"run": _run, "why": _why, "simulate": _simulate, "export": _export, "doctor": _doctor}
+COMMANDS = {
+    "run": _run,
+    "why": _why,
+    "simulate": _simulate,
+    "export": _export,
+    "curve": _curve,
+    "doctor": _doctor,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

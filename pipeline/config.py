@@ -1,19 +1,49 @@
-"""The recipe: every choice of a run as frozen typed classes, and the checks that hold before any work starts.
+"""The recipe: every choice of a run as frozen typed classes.
 
-`pipeline/recipe_file.py` reads it from TOML. An impossible value raises `RecipeError`, which names the key
-and the nearest valid word. Nothing here touches a file.
+`pipeline/recipe_file.py` reads it from TOML, `pipeline/recipe_check.py` refuses what no run could use.
 """
 
-import dataclasses
 import difflib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 KINDS = ("web", "encyclopedia", "books", "code", "instruction")
 FORMATS = ("warc", "html", "jsonl", "parquet", "text")
 ENGINES = ("resiliparse", "trafilatura")
-SURVIVOR_KEYS = ("priority", "longest", "newest", "oldest", "shortest_url", "language_score")
+SURVIVOR_KEYS = (
+    "earlier",
+    "priority",
+    "longest",
+    "shortest",
+    "newest",
+    "oldest",
+    "shortest_url",
+    "language_score",
+)
+UNITS = ("words", "characters", "tokens")
+HASHES = ("sluice", "datasketch")
+FOLDS = ("none-v1", "fold-v1", "nfkc-v1", "nfkc-digits-v1", "nfkc-hans-v1")  # see kernels/fold.py
+VERIFIERS = ("none", "signature", "jaccard", "containment")
+COMPONENTS = ("union-find", "stars")
+MAX_ROUNDS = 50
+REPEATED = ("none", "lines", "paragraphs")
+# unit, shingle, bands and rows of the peers.
+PRESETS: Mapping[str, Mapping[str, str | int]] = {
+    # datatrove, examples/fineweb.py
+    "fineweb": {"unit": "words", "shingle": 5, "bands": 14, "rows": 8},
+    # Penedo et al. 2023, appendix G: 9,000 values (the text's "20 buckets of 450" does not fit its figures)
+    "refinedweb": {"unit": "tokens", "shingle": 5, "bands": 450, "rows": 20},
+    # Li et al. 2024, appendix L
+    "dclm": {"unit": "words", "shingle": 5, "bands": 93, "rows": 15},
+    # NeMo Curator, FuzzyDeduplicationWorkflow
+    "curator": {"unit": "characters", "shingle": 24, "bands": 20, "rows": 13},
+    # RedPajama v2, Jaccard 0.8
+    "rpv2": {"unit": "words", "shingle": 13, "bands": 9, "rows": 13},
+    # MAP-NEO's Chinese part
+    "map-neo-zh": {"unit": "characters", "shingle": 13, "bands": 9, "rows": 13},
+    # data-juicer 2.0, the runs of its paper
+    "data-juicer": {"unit": "words", "shingle": 5, "bands": 32, "rows": 8},
+}
 
 
 class UsageError(ValueError):
@@ -48,6 +78,7 @@ class Source:
     ]  # files, folders or globs; local, gs://, s3:// or hdfs://; "package://" is the quickstart's
     format: str  # one of FORMATS
     licence: str = "unknown"  # SPDX name or free text; written into the manifest
+    dump: int = 0  # rank in time: earlier dumps lead their buckets, and survive under the key "earlier"
     priority: int = 0  # survivors: the higher one wins its cluster
     repeats: float = (
         1.0  # copies of each kept document in the training rows; 2.5 = two, and half of them a third time
@@ -88,25 +119,32 @@ class Annotate:
 
 @dataclass(frozen=True, slots=True)
 class Minhash:
-    """MinHash signatures; defaults are FineWeb's (datatrove examples/fineweb.py: 5-grams, 14 buckets of 8
-    hashes).
-    """
+    """MinHash signatures and their bands. `preset` fills in what the recipe does not say (`PRESETS`)."""
 
-    shingle: int = 5  # words per shingle; a Han, kana or Thai character is a word of its own
+    preset: str = "fineweb"  # whose numbers: a key of PRESETS
+    unit: str = "words"  # one of UNITS; in `words`, a Han, kana or Thai character is a word of its own
+    shingle: int = 5  # units per shingle
     bands: int = 14
-    rows: int = (
-        8  # values per band; documents of Jaccard (1/bands)^(1/rows) = 0.72 meet with a chance near 1/2
-    )
+    rows: int = 8  # values per band; `sluice curve` draws the chance that two documents meet
     seed: int = 1
+    hash: str = "sluice"  # one of HASHES; "datasketch" gives that library's signatures bit for bit
+    max_characters: int = 500_000  # of a document that are signed: endless pages glue clusters together
 
 
 @dataclass(frozen=True, slots=True)
 class Deduplicate:
     """Which facts make two documents duplicates of each other."""
 
-    text: bool = True  # equal text after folding case, white space and punctuation
+    text: bool = True  # equal text after folding
+    fold: str = "fold-v1"  # what is folded away before texts are compared: one of FOLDS
     url: bool = False  # equal canonical URL (two crawls of one page)
-    near: bool = True  # MinHash: at least one equal band
+    near: bool = True  # MinHash: at least one equal band, then verified
+    verify: str = "signature"  # one of VERIFIERS: how candidates are compared
+    threshold: float = 0.7  # least similarity of two documents that are duplicates
+    max_bucket: int = 100_000  # documents of one bucket that are compared together; larger ones are cut up
+    components: str = "union-find"  # one worker; or "stars": rounds over all workers
+    rounds: int = 20  # of stars, at most; a run that has not converged by then fails
+    against: tuple[str, ...] = ()  # finished runs, earliest first, whose documents came before all of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +185,11 @@ class Decide:
         "longest",
     )  # of SURVIVOR_KEYS, in order; ties by text digest, then id
     validation_share: float = 0.001  # share of clusters, by hash of the cluster id, that is held out
+    # Copies by documents in the cluster, as (from this size on, factor); FineWeb2's are
+    # [[1, 1], [2, 2], [3, 3], [5, 5], [100, 8], [1000, 1]]. Empty: one.
+    rehydrate: tuple[tuple[int, ...], ...] = ()
+    repeated: str = "none"  # one of REPEATED: which repetitions across kept documents become edits
+    repeated_characters: int = 30  # least length of such a line or paragraph
     # thresholds[kind][language]; "default" stands for every kind or language that is not named
     thresholds: Mapping[str, Mapping[str, Thresholds]] = field(default_factory=dict)
 
@@ -174,71 +217,6 @@ class Recipe:
     deduplicate: Deduplicate = field(default_factory=Deduplicate)
     decide: Decide = field(default_factory=Decide)
     pack: Pack = field(default_factory=Pack)
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Raises RecipeError for values that no run could use, naming the key."""
-    if not recipe.sources:
-        raise RecipeError("sources is empty: give at least one [[sources]]")
-    names: set[str] = set()
-    for source in recipe.sources:
-        key = f"sources.{source.name}"
-        if not re.fullmatch(r"[a-z0-9_-]+", source.name):
-            raise RecipeError(f"sources: name {source.name!r} must be of a-z, 0-9, _ and -")
-        if source.name in names:
-            raise RecipeError(f"sources: two are named {source.name!r}")
-        names.add(source.name)
-        _one_of(source.kind, KINDS, f"{key}.kind")
-        _one_of(source.format, FORMATS, f"{key}.format")
-        if not source.paths:
-            raise RecipeError(f"{key}.paths is empty")
-        _within(source.repeats, 0, 1000, f"{key}.repeats")
-    annotate, minhash, decide, pack = recipe.annotate, recipe.minhash, recipe.decide, recipe.pack
-    _one_of(annotate.engine, ENGINES, "annotate.engine")
-    for name in ("split_bytes", "max_record_bytes", "max_page_bytes"):
-        _within(getattr(annotate, name), 1 << 10, 1 << 31, f"annotate.{name}")
-    _within(annotate.max_ratio, 2, 1_000_000, "annotate.max_ratio")
-    _within(annotate.cpu_seconds, 0.1, 3600, "annotate.cpu_seconds")
-    _within(annotate.memory_bytes, 1 << 27, 1 << 40, "annotate.memory_bytes")
-    _within(annotate.gate.sample, 0, 1, "annotate.gate.sample")
-    _within(annotate.gate.min_characters, 0, 1 << 31, "annotate.gate.min_characters")
-    _within(recipe.seed, 0, (1 << 63) - 1, "seed")
-    _within(minhash.shingle, 1, 100, "minhash.shingle")
-    _within(minhash.bands, 1, 1000, "minhash.bands")
-    _within(minhash.rows, 1, 1000, "minhash.rows")
-    _within(minhash.seed, 0, (1 << 63) - 1, "minhash.seed")
-    _within(decide.validation_share, 0, 1, "decide.validation_share")
-    for name in decide.survivor:
-        _one_of(name, SURVIVOR_KEYS, "decide.survivor")
-    for kind, by_language in decide.thresholds.items():
-        _one_of(kind, (*KINDS, "default"), "decide.thresholds")
-        for language, thresholds in by_language.items():
-            _check_thresholds(thresholds, f"decide.thresholds.{kind}.{language}")
-    _within(pack.row_tokens, 2, 1 << 20, "pack.row_tokens")
-    _within(pack.shard_rows, 1, 1 << 22, "pack.shard_rows")
-
-
-def _check_thresholds(thresholds: Thresholds, key: str) -> None:
-    for member in dataclasses.fields(thresholds):
-        value = getattr(thresholds, member.name)
-        if value is None or isinstance(value, tuple):
-            continue
-        share = member.name.endswith(("_share", "_score"))
-        _within(value, 0, 1 if share else 1 << 31, f"{key}.{member.name}")
-    for least, most in (("min_words", "max_words"), ("min_mean_word_length", "max_mean_word_length")):
-        low, high = getattr(thresholds, least), getattr(thresholds, most)
-        if low is not None and high is not None and low > high:
-            raise RecipeError(f"{key}.{least} = {low} is above {key}.{most} = {high}: nothing could pass")
-
-
-def _one_of(value: str, allowed: Sequence[str], key: str) -> None:
-    if value not in allowed:
-        raise RecipeError(f"{key}: {value!r} is not one of {', '.join(allowed)}{nearest(value, allowed)}")
-
-
-def _within(value: float, least: float, most: float, key: str) -> None:
-    if not least <= value <= most:  # also refuses NaN
-        raise RecipeError(f"{key} = {value} must lie between {least} and {most}")
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:

@@ -166,17 +166,30 @@ def _warm(console: Console) -> Finding:
 
 def kernel_calls() -> dict[str, Callable[[], Any]]:
     """A call on a tiny batch for every public function that runs a kernel, by its name."""
-    from pipeline.kernels import components, fold, minhash, text
+    from pipeline.kernels import compare, components, datasketch, fold, minhash, planted, shingles, text
+
+    shingling = shingles.Shingling("words", 2, 1_000)
+    starts = components.part_starts(np.array([4]))
+    ids = pa.array([bytes(16)] * len(_SAMPLE), pa.binary(16))
+    evidence = compare.Evidence(np.array([0, 1, 2]), np.zeros(2, np.uint32))
 
     def sign() -> pa.Array:
-        return minhash.minhash_signatures(_SAMPLE, shingle=2, permutations=4, seed=1).signatures
+        return minhash.minhash_signatures(_SAMPLE, shingling, permutations=4, seed=1).signatures
 
     return {
         "text.measure_text": lambda: text.measure_text(_SAMPLE),
         "fold.fold_text": lambda: fold.fold_text(_SAMPLE),
         "minhash.minhash_signatures": sign,
         "minhash.band_keys": lambda: minhash.band_keys(sign(), bands=2, rows=2),
-        "components.connected_components": lambda: components.connected_components(
-            np.array([[1, 2], [2, 3]], np.uint64)
+        "shingles.shingle_sets": lambda: shingles.shingle_sets(_SAMPLE, shingling),
+        "datasketch.datasketch_signatures": lambda: datasketch.datasketch_signatures(
+            _SAMPLE, shingling, permutations=4, seed=1
+        ),
+        "planted.plant": lambda: planted.plant(_SAMPLE, ids, shingling, seed=1),
+        "compare.match_members": lambda: compare.match_members(
+            np.array([0, 2]), np.arange(2), np.zeros(2, bool), evidence, measure=compare.SIGNATURE, least=1
+        ),
+        "components.join_edges": lambda: components.join_edges(
+            components.new_forest(starts), starts, np.array([[1, 2], [2, 3]], np.uint64)
         ),
     }

@@ -14,8 +14,10 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from pipeline.annotate import phase as annotate
+from pipeline.config import MAX_ROUNDS, Recipe
 from pipeline.decide import phase as decide
-from pipeline.decide import tokens
+from pipeline.decide import repeats_step, tokens
+from pipeline.dedup import clusters, components, quality, stars, verified
 from pipeline.dedup import phase as dedup
 from pipeline.pack import phase as pack
 from pipeline.phase import Job, Step
@@ -30,14 +32,42 @@ class Phase:
     steps: tuple[Step, ...]
 
 
-PHASES = (
-    Phase("annotate", (annotate.DOCUMENTS,)),
-    Phase("deduplicate", (dedup.CANDIDATES, dedup.COMPONENTS, dedup.CLUSTERS)),
-    Phase("decide", (decide.DECISIONS, tokens.ENCODED, tokens.MIXTURE)),
-    Phase("pack", (pack.EXCHANGE, pack.SHARDS)),
-    Phase("report", (report.REPORT,)),
-)
-STEPS = {step.name: step for phase in PHASES for step in phase.steps}
+def phases_of(recipe: Recipe) -> tuple[Phase, ...]:
+    """The phases of a recipe in order, without the steps that it has no use for."""
+    by_stars = recipe.deduplicate.components == "stars"
+    joined = stars.star_steps(recipe.deduplicate.rounds) if by_stars else (components.COMPONENTS,)
+    compared = (dedup.CANDIDATES, dedup.GROUPS, verified.VERIFIED)
+    cut = () if recipe.decide.repeated == "none" else (repeats_step.REPEATS,)
+    return (
+        Phase("annotate", (annotate.DOCUMENTS,)),
+        Phase("deduplicate", (*compared, *joined, clusters.CLUSTERS, *quality.STEPS)),
+        Phase("decide", (decide.DECISIONS, *cut, tokens.ENCODED, tokens.MIXTURE)),
+        Phase("pack", (pack.EXCHANGE, pack.SHARDS)),
+        Phase("report", (report.REPORT,)),
+    )
+
+
+# Every step that a recipe can ask for; a worker finds its own by name.
+STEPS = {
+    step.name: step
+    for step in (
+        annotate.DOCUMENTS,
+        dedup.CANDIDATES,
+        dedup.GROUPS,
+        verified.VERIFIED,
+        components.COMPONENTS,
+        *stars.star_steps(MAX_ROUNDS),
+        clusters.CLUSTERS,
+        *quality.STEPS,
+        decide.DECISIONS,
+        repeats_step.REPEATS,
+        tokens.ENCODED,
+        tokens.MIXTURE,
+        pack.EXCHANGE,
+        pack.SHARDS,
+        report.REPORT,
+    )
+}
 
 Element = tuple[int, bytes]
 Group = tuple[int, Iterable[bytes]]

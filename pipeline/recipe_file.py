@@ -13,7 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Recipe, RecipeError, check_recipe, nearest
+from pipeline.config import PRESETS, Recipe, RecipeError, nearest
+from pipeline.recipe_check import check_recipe
 
 
 def packaged_recipes() -> dict[str, Path]:
@@ -42,9 +43,16 @@ def load_recipe(name_or_path: str, settings: Sequence[str] = ()) -> Recipe:
 
 def recipe_from_tree(tree: Mapping[str, Any]) -> Recipe:
     """Builds and checks a recipe from nested dictionaries (parsed TOML, or the manifest's `recipe`)."""
-    recipe = _build(Recipe, tree, "")
+    recipe = _build(Recipe, _with_preset(tree), "")
     check_recipe(recipe)
     return recipe
+
+
+def _with_preset(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The recipe with what its MinHash preset gives; a key that the recipe has itself stays."""
+    minhash = tree.get("minhash", {})
+    preset = PRESETS.get(str(minhash.get("preset"))) if isinstance(minhash, dict) else None
+    return tree if preset is None else {**tree, "minhash": {**preset, **minhash}}
 
 
 def recipe_to_tree(recipe: Recipe) -> dict[str, Any]:

@@ -8,6 +8,7 @@ Exit codes: 0 only if the ledger balances; 2 for a recipe that cannot be run; 3 
 not balance; 6 if another run holds the folder.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.config import Recipe, RecipeError, nearest
+from pipeline.config import Recipe, RecipeError, UsageError, nearest
+from pipeline.dedup.earlier import check_earlier
 from pipeline.phase import Incomplete, Job
 from pipeline.plan import estimate, make_plan, save_plan
 from pipeline.progress import watch_phases
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 PHASE_NAMES = ("annotate", "deduplicate", "decide", "pack", "report")
 _MOST_TOLD = 20  # unreadable splits that are named
+# Errors of workers that say what to do, as Beam passes them on.
+_TOLD = re.compile(r"\b(DamagedIndex|NotConverged): ([^\n]*?)(?: \[while running|\n|$)")
 OK, BAD_RECIPE, UNREADABLE, WORKER_DIED, UNBALANCED, LOCKED = 0, 2, 3, 4, 5, 6
 
 
@@ -68,9 +72,10 @@ def run(recipe: Recipe, options: RunOptions, console: Console) -> int:
     try:
         with lock(storage):
             plan = make_plan(recipe, storage)
+            job = plan.job(options.output, accept_missing=options.accept_missing)
+            check_earlier(job)
             print_estimate(console, estimate(plan, storage), recipe.name)
             save_plan(plan, storage)
-            job = plan.job(options.output, accept_missing=options.accept_missing)
             return _run_phases(job, options, console)
     except LockedError as error:
         console.print(f"[red]{error}", markup=True)
@@ -80,11 +85,11 @@ def run(recipe: Recipe, options: RunOptions, console: Console) -> int:
 def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
     # Beam takes a second to import: not before a recipe is known to be good.
     from pipeline.annotate.phase import find_missing
-    from pipeline.graph import PHASES
+    from pipeline.graph import phases_of
 
     if options.phase is not None and (missing := _missing_before(job, options.phase)):
         return _tell_missing(console, job, missing)
-    phases = [phase for phase in PHASES[:-1] if options.phase in (None, phase.name)]
+    phases = [phase for phase in phases_of(job.recipe)[:-1] if options.phase in (None, phase.name)]
     try:
         if phases:
             _submit(job, phases, options, console)
@@ -96,6 +101,8 @@ def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
         refused = isinstance(error, Incomplete) or Incomplete.__name__ in str(error)
         if refused and (missing := list(find_missing(job))):
             return _tell_missing(console, job, missing)
+        if told := _TOLD.search(str(error)):
+            raise UsageError(told[2]) from error
         raise
     if options.phase == "annotate" and (missing := list(find_missing(job))):
         return _tell_missing(console, job, missing)
@@ -144,13 +151,13 @@ def _missing_before(job: Job, name: str) -> list[str]:
     Commit rows of another recipe may lie there and look whole: what a step plans says whether it is done.
     """
     from pipeline.annotate.phase import find_missing
-    from pipeline.graph import PHASES
+    from pipeline.graph import phases_of
 
     if name == PHASE_NAMES[0]:
         return []
     if missing := list(find_missing(job)):
         return missing
-    for phase in PHASES[1 : PHASE_NAMES.index(name)]:
+    for phase in phases_of(job.recipe)[1 : PHASE_NAMES.index(name)]:
         for step in phase.steps:
             if any(True for _ in step.plan(job)):
                 raise RecipeError(

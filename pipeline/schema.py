@@ -125,8 +125,34 @@ SIGNATURE_FIELD = "signature"
 
 
 def signatures_schema(permutations: int) -> pa.Schema:
-    """work/signatures: minima of `permutations` hash functions over shingles; null = no words."""
-    return pa.schema([(SIGNATURE_FIELD, pa.list_(pa.uint32(), permutations)), ("short", pa.bool_())])
+    """work/signatures: minima of `permutations` hash functions over shingles, null for what is shorter than a
+    shingle (`short`); whether only the beginning was signed (`capped`); the digest of the folded text.
+    """
+    return pa.schema(
+        [
+            (SIGNATURE_FIELD, pa.list_(pa.uint32(), permutations)),
+            ("short", pa.bool_()),
+            ("capped", pa.bool_()),
+            ("fold_digest", ID),
+        ]
+    )
+
+
+def planted_schema(permutations: int) -> pa.Schema:
+    """work/planted: edited copies of sampled documents; `row` is that of the original in its part."""
+    return pa.schema(
+        [
+            ("row", pa.uint32()),
+            ("level", pa.uint8()),  # which similarity was aimed at
+            (
+                "jaccard_ppm",
+                pa.uint32(),
+            ),  # of the shingle sets of original and copy
+            (SIGNATURE_FIELD, pa.list_(pa.uint32(), permutations)),
+            ("digest", ID),  # of the copy's folded text
+            ("shingles", pa.list_(pa.uint32())),  # sorted distinct shingle hashes of the copy
+        ]
+    )
 
 
 CLUSTERS = (
@@ -149,19 +175,49 @@ DECISIONS = (
     Column(
         "survivor",
         pa.uint64(),
-        "locator of the document that stands for the cluster; null if none passed",
+        "locator of the document that stands for the cluster (parts of earlier runs come behind this run's); "
+        "null if none passed",
+        "survivors",
+    ),
+    Column(
+        "survivor_by",
+        pa.string(),
+        "the first survivor key in which it beat the next best member that passed; text_digest or id after a "
+        "tie, only if there was none; empty if alone",
         "survivors",
     ),
     Column(
         "validation", pa.bool_(), "true if the cluster is held out (one copy, validation shards)", "survivors"
     ),
+    Column(
+        "partners",
+        pa.list_(ID),
+        "cluster ids of the earlier runs' clusters that are part of this one, at most 16",
+        "survivors",
+    ),
 )
 
 NEAR_EDGES = pa.schema([("a", pa.uint64()), ("b", pa.uint64())])
+GROUPS = pa.schema(
+    [
+        ("group", pa.uint64()),
+        ("home", pa.uint64()),
+        ("rank", pa.uint32()),
+        ("digest", pa.uint64()),
+        ("locator", pa.uint64()),
+    ]
+)
+FOLLOWED = pa.schema([("original", pa.uint64()), ("leader", pa.uint64())])
 INDEX = pa.schema([("key", ID), ("locator", pa.uint64())])
 LABELS = pa.schema([("locator", pa.uint64()), ("cluster", pa.uint64()), ("cluster_size", pa.uint32())])
 ENCODED = pa.schema(
-    [("row", pa.uint32()), ("id", ID), ("validation", pa.bool_()), ("tokens", pa.list_(pa.int32()))]
+    [
+        ("row", pa.uint32()),
+        ("id", ID),
+        ("validation", pa.bool_()),
+        ("factor", pa.uint16()),  # of the source's repeats, by cluster size (decide.rehydrate)
+        ("tokens", pa.list_(pa.int32())),
+    ]
 )
 
 

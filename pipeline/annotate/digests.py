@@ -30,7 +30,7 @@ from pipeline.kernels.fold import fold_text
 DIGEST_BYTES = 16
 DIGEST = pa.binary(DIGEST_BYTES)
 
-_FOLDED = b"sluice-fold-v1"
+_TAG_BYTES = 16  # of a tag that blake2b takes
 _RAW = b"sluice-raw-v1"
 _URL = b"sluice-url-v1"
 _ID = b"sluice-id-v1"
@@ -45,17 +45,18 @@ _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 _PRINTABLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 
-def text_digests(text: pa.Array) -> pa.FixedSizeBinaryArray:
+def text_digests(text: pa.Array, *, fold: str = "fold-v1") -> pa.FixedSizeBinaryArray:
     """Digest of the folded text, fixed_size_binary[16] per row of a string or large_string array.
 
     A document that folds to nothing (no letters, no numbers) gets the digest of its raw bytes under another
     tag, so all empty documents are equal; null gets null.
     """
-    raw, folded = text_buffers(text), fold_text(text)
+    raw, folded = text_buffers(text), fold_text(text, fold=fold)
+    tag = f"sluice-{fold}".encode()[:_TAG_BYTES]
     raw_bytes, folded_bytes = raw.bytes.data, folded.bytes.data
     raw_ends, folded_ends = raw.offsets.tolist(), folded.offsets.tolist()
     digests = [
-        _digest(folded_bytes[folded_ends[row] : folded_ends[row + 1]], _FOLDED)
+        _digest(folded_bytes[folded_ends[row] : folded_ends[row + 1]], tag)
         if folded_ends[row] < folded_ends[row + 1]
         else _digest(raw_bytes[raw_ends[row] : raw_ends[row + 1]], _RAW)
         for row in range(len(text))

@@ -4,25 +4,21 @@ The three have fingerprints of their own: a changed language model rewrites meas
 rewrites signatures, and neither reads a page again. Everything that touches raw bytes runs in the sandbox.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import orjson
-import pyarrow as pa
 
 from pipeline import schema
-from pipeline.annotate.digests import text_digests
-from pipeline.annotate.measure import measure_documents
+from pipeline.annotate.derived import MADE_OF, MEASURES, DerivedWriters, load_kernels
 from pipeline.annotate.quarantine import Quarantine
 from pipeline.annotate.read.records import UnreadableSplit
 from pipeline.annotate.split import TASK_VERSION, SplitResult, identify_again, lend_sandbox, read_documents
 from pipeline.annotate.splits import Span, split_from_bytes
 from pipeline.config import Source
-from pipeline.kernels.minhash import minhash_signatures
-from pipeline.kernels.text import measure_text
 from pipeline.ledger import IN, OUT, Count
 from pipeline.parts import PartWriter, read_batches
 from pipeline.phase import (
@@ -41,13 +37,9 @@ from pipeline.phase import (
 from pipeline.storage import Storage
 from pipeline.timings import Timings
 
-_MEASURES_VERSION = 2
-_SIGNATURES_VERSION = 1
 _UNREADABLE = "unreadable"  # the fingerprint of a part that stands for a split that could not be read
 
-MEASURES, SIGNATURES = "measures", "work/signatures"
 DOCUMENTS_SCHEMA = schema.arrow_schema(schema.DOCUMENTS)
-MEASURES_SCHEMA = schema.arrow_schema(schema.MEASURES)
 
 
 def _documents_made_of(job: Job, source: Source, spans: Sequence[Span]) -> str:
@@ -63,21 +55,6 @@ def _documents_made_of(job: Job, source: Source, spans: Sequence[Span]) -> str:
         [(span.path, span.start, span.end, span.identity) for span in spans],
     )
     return fingerprint(TASK_VERSION, read, limits, sandbox, engine, gated)
-
-
-def _measures_made_of(job: Job, documents: Row) -> str:
-    annotate = job.recipe.annotate
-    model = (job.hashes[annotate.language_model], version("fasttext-predict"))
-    return fingerprint(_MEASURES_VERSION, model, annotate.mask_personal_data, documents.content)
-
-
-def _signatures_made_of(job: Job, documents: Row) -> str:
-    minhash = job.recipe.minhash
-    shape = (minhash.shingle, minhash.bands * minhash.rows, minhash.seed)
-    return fingerprint(_SIGNATURES_VERSION, shape, documents.content)
-
-
-MADE_OF = {MEASURES: _measures_made_of, SIGNATURES: _signatures_made_of}
 
 
 def _plan(job: Job) -> Iterator[tuple[int, bytes]]:
@@ -184,7 +161,7 @@ def _annotate(job: Job, part: int, source: Source, spans: Sequence[Span]) -> Non
     with ExitStack() as stack:
         scratch = stack.enter_context(storage.scratch())
         with result.timings.stage("start"):
-            _load_kernels()
+            load_kernels()
             sandbox = stack.enter_context(lend_sandbox(annotate, job.hashes[annotate.language_model]))
         documents, quarantine = (
             PartWriter(scratch, "documents", part, DOCUMENTS_SCHEMA),
@@ -208,69 +185,17 @@ def _annotate(job: Job, part: int, source: Source, spans: Sequence[Span]) -> Non
     result.timings.save(storage, "documents", part)
 
 
-@cache
-def _load_kernels() -> None:
-    """Loads or compiles machine code once per process, so that it is on no stage's account."""
-    text = pa.array(["a"])
-    text_digests(text)
-    measure_text(text)
-    minhash_signatures(text, shingle=1, permutations=1, seed=0)
-
-
-class DerivedWriters:
-    """The parts that are made of a documents part: those of `steps` that have to be made."""
-
-    def __init__(
-        self, job: Job, part: int, scratch: Path, steps: Collection[str] = (MEASURES, SIGNATURES)
-    ) -> None:
-        self._job, self._part = job, part
-        self._signed = 0
-        permutations = job.recipe.minhash.bands * job.recipe.minhash.rows
-        schemas = {MEASURES: MEASURES_SCHEMA, SIGNATURES: schema.signatures_schema(permutations)}
-        self._writers = {step: PartWriter(scratch, step, part, schemas[step]) for step in steps}
-
-    def write(self, batch: pa.RecordBatch, timings: Timings) -> None:
-        """Measures and signs a batch that has text, language and language_score."""
-        if writer := self._writers.get(MEASURES):
-            with timings.stage("rules"):
-                measures = measure_documents(
-                    batch, mask_personal_data=self._job.recipe.annotate.mask_personal_data
-                )
-            with timings.stage("write"):
-                writer.write(measures)
-        if writer := self._writers.get(SIGNATURES):
-            minhash = self._job.recipe.minhash
-            with timings.stage("sign"):
-                permutations = minhash.bands * minhash.rows
-                signed = minhash_signatures(
-                    batch["text"], shingle=minhash.shingle, permutations=permutations, seed=minhash.seed
-                )
-            self._signed += len(signed.signatures) - signed.signatures.null_count
-            with timings.stage("write"):
-                writer.write(pa.RecordBatch.from_arrays(list(signed), names=["signature", "short"]))
-
-    def commit(self, documents: Row, timings: Timings) -> None:
-        """Commits what was written."""
-        for step, writer in self._writers.items():
-            count, stage = Count(), step.removeprefix("work/")
-            count.add(stage, IN, documents.file("documents").rows)
-            count.add(stage, OUT, writer.rows)
-            made_of = MADE_OF[step](self._job, documents)
-            notes = {"signed": self._signed} if step == SIGNATURES else {}
-            with timings.stage("write"):
-                files = [writer.finish()]
-            commit(self._job, step, self._part, made_of=made_of, files=files, count=count, notes=notes)
-
-
 def _derive_again(job: Job, part: int, documents: Row) -> None:
     """What is missing of measures and signatures, from stored text, without reading a page again."""
     timings, storage, annotate = Timings(), job.storage(), job.recipe.annotate
     steps = [s for s in MADE_OF if not is_done(job, read_row(job, s, part), MADE_OF[s](job, documents))]
-    with storage.scratch() as scratch, lend_sandbox(annotate, job.hashes[annotate.language_model]) as sandbox:
-        derived = DerivedWriters(job, part, scratch, steps)
-        for batch in read_batches(storage, documents.file("documents"), columns=["text"]):
-            if MEASURES in steps:
-                batch = identify_again(batch, sandbox, timings)
+    with ExitStack() as stack:
+        derived = DerivedWriters(job, part, stack.enter_context(storage.scratch()), steps)
+        batches = read_batches(storage, documents.file("documents"), columns=["id", "text"])
+        if MEASURES in steps:
+            sandbox = stack.enter_context(lend_sandbox(annotate, job.hashes[annotate.language_model]))
+            batches = (identify_again(batch, sandbox, timings) for batch in batches)
+        for batch in batches:
             derived.write(batch, timings)
         derived.commit(documents, timings)
     for step in steps:

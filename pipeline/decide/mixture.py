@@ -6,6 +6,7 @@ adds copies: nothing that was trained on leaves when a source is weighted up. Re
 micro-units, so that no float decides.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 
@@ -24,6 +25,16 @@ def repeats_to_micro(repeats: float | str | Decimal) -> int:
     if not 0 <= micro <= MAX_COPIES * MICRO:
         raise ValueError(f"repeats must lie between 0 and {MAX_COPIES}, not {repeats}")
     return micro
+
+
+def rehydration(sizes: np.ndarray, steps: Sequence[Sequence[int]]) -> np.ndarray:
+    """int64 factor of the repeats of documents whose clusters have so many members: that of the last of
+    `steps`, [size, factor] with rising sizes, that the size reaches; 1 below all of them (FineWeb2's
+    re-hydration, Penedo et al. 2025).
+    """
+    least = np.array([0, *(step[0] for step in steps)], np.int64)
+    factors = np.array([1, *(step[1] for step in steps)], np.int64)
+    return factors[np.searchsorted(least, sizes, side="right") - 1]
 
 
 def copies(ids: pa.FixedSizeBinaryArray, r_micro: np.ndarray, *, seed: int) -> np.ndarray:

@@ -12,13 +12,14 @@ import pyarrow as pa
 from pipeline import schema
 from pipeline.decide import survivors
 from pipeline.decide.thresholds import RULE_NAMES, RULES, failing_rules
+from pipeline.dedup.earlier import all_parts, earlier_runs, part_batches
 from pipeline.kernels.keyed import mix
 from pipeline.ledger import IN, OUT, Count
 from pipeline.parts import PartWriter, read_batches
 from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_rows
 from pipeline.timings import Timings
 
-_VERSION = 1
+_VERSION = 2
 _BLOCK_ROWS = 50_000  # MEMBER rows per block: about 5 MB
 DUPLICATE = "duplicate"
 
@@ -34,14 +35,15 @@ _MEASURE_COLUMNS = sorted(
 
 
 def _upstream(job: Job) -> list[str]:
-    steps = ("documents", "measures", "clusters")
-    return [row.content for step in steps for row in need_rows(job, step, range(job.parts))]
+    parts = {"documents": range(job.parts), "measures": range(job.parts), "clusters": all_parts(job)}
+    return [row.content for step, numbers in parts.items() for row in need_rows(job, step, numbers)]
 
 
 def _keys_of_decisions(job: Job) -> Iterator[tuple[int, bytes]]:
     """The parts that have to be decided: all, where a survivor may have changed."""
     sources = [(source.name, source.kind, source.priority) for source in job.recipe.sources]
-    made_of = fingerprint(_VERSION, job.recipe.seed, job.recipe.decide, sources, _upstream(job))
+    earlier = [run.content for run in earlier_runs(job)]
+    made_of = fingerprint(_VERSION, job.recipe.seed, job.recipe.decide, sources, _upstream(job), earlier)
     for part, row in enumerate(read_rows(job, "decisions", range(job.parts))):
         if not is_done(job, row, made_of):
             yield part, made_of.encode()
@@ -49,7 +51,7 @@ def _keys_of_decisions(job: Job) -> Iterator[tuple[int, bytes]]:
 
 def _plan_decisions(job: Job) -> Iterator[tuple[int, bytes]]:
     if any(True for _ in _keys_of_decisions(job)):
-        yield from ((part, b"") for part in range(job.parts))
+        yield from ((part, b"") for part in all_parts(job))
 
 
 def joined_batches(
@@ -82,7 +84,10 @@ def evaluate_rules(job: Job, documents: pa.RecordBatch, measures: pa.RecordBatch
 
 def find_members(job: Job, part: int) -> Iterator[np.ndarray]:
     """MEMBER rows of a part's documents that are in clusters of two or more, batch by batch."""
-    priorities = {source.name: source.priority for source in job.recipe.sources}
+    if part >= job.parts:
+        yield from _find_earlier_members(job, part)
+        return
+    ranks = {source.name: (source.priority, source.dump) for source in job.recipe.sources}
     start = schema.locator(part, 0)
     for documents, measures, clusters in joined_batches(job, part, _DOCUMENT_COLUMNS):
         shared = clusters["cluster_size"].to_numpy() > 1
@@ -90,15 +95,34 @@ def find_members(job: Job, part: int) -> Iterator[np.ndarray]:
         members["cluster"] = clusters["cluster"].to_numpy()
         members["locator"] = np.arange(start, start + documents.num_rows, dtype=np.uint64)
         members["passes"] = ~evaluate_rules(job, documents, measures).any(axis=1)
-        rank = np.asarray([priorities[name] for name in documents["source"].to_pylist()], np.int64)
-        wide = pa.RecordBatch.from_arrays(
-            [documents["date"], documents["url"], measures["characters"], measures["language_score"]],
-            names=["date", "url", "characters", "language_score"],
-        )
-        members["keys"] = survivors.survivor_keys(wide, job.recipe.decide.survivor, rank)
+        found = np.array([ranks[name] for name in documents["source"].to_pylist()], np.int64).reshape(-1, 2)
+        wide = {"date": documents["date"], "url": documents["url"]}
+        wide |= {name: measures[name] for name in ("characters", "language_score")}
+        wide |= {"priority": pa.array(found[:, 0]), "dump": pa.array(found[:, 1])}
+        members["keys"] = survivors.survivor_keys(pa.record_batch(wide), job.recipe.decide.survivor)
         members["digest"], members["id"] = _big_endian(documents["text_digest"]), _big_endian(documents["id"])
         start += documents.num_rows
         yield members[shared]
+
+
+def _find_earlier_members(job: Job, part: int) -> Iterator[np.ndarray]:
+    """MEMBER rows of an earlier run's documents that are in a cluster of this one; what it kept passes. They
+    carry the id of their cluster there.
+    """
+    file = need_rows(job, "clusters", [part])[0].file("clusters")
+    clusters = [batch.to_struct_array() for batch in read_batches(job.storage(), file)]
+    joined = pa.concat_arrays(clusters) if clusters else pa.array([], pa.struct([]))
+    start = 0
+    for decisions in part_batches(job, part, "decisions", ["kept", "cluster_id"]):
+        here = pa.RecordBatch.from_struct_array(joined.slice(start, decisions.num_rows))
+        members = np.zeros(decisions.num_rows, survivors.MEMBER)
+        first = schema.locator(part, start)
+        members["cluster"] = here["cluster"].to_numpy()
+        members["locator"] = np.arange(first, first + decisions.num_rows, dtype=np.uint64)
+        members["passes"] = decisions["kept"].to_numpy(zero_copy_only=False)
+        members["id"] = members["digest"] = _big_endian(decisions["cluster_id"])
+        start += decisions.num_rows
+        yield members[here["cluster_size"].to_numpy() > 1]
 
 
 def _scatter_members(
@@ -117,16 +141,27 @@ def _by_partition(members: np.ndarray, partitions: int) -> Iterator[tuple[int, b
             yield int(number), rows[start : start + _BLOCK_ROWS].tobytes()
 
 
-def judge_members(job: Job, members: np.ndarray) -> np.ndarray:
-    """VERDICT rows, one per MEMBER row of whole clusters: who survives, and who is held out."""
+def judge_members(job: Job, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(part, VERDICT row) for every MEMBER row of whole clusters that is of this run: who survives, and who
+    is held out. A document that meets earlier runs has a row for every partner.
+    """
     verdicts = np.zeros(len(members), survivors.VERDICT)
     verdicts["row"] = members["locator"] & np.uint64(0xFFFFFFFF)
-    verdicts["survivor"], verdicts["cluster_id"] = survivors.choose_survivors(members)
+    if earlier_runs(job):
+        members = survivors.earlier_first(members, job.parts)
+    verdicts["survivor"], verdicts["cluster_id"], verdicts["by"] = survivors.choose_survivors(members)
     decide = job.recipe.decide
     verdicts["validation"] = survivors.is_validation(
         verdicts["cluster_id"], decide.validation_share, job.recipe.seed
     )
-    return verdicts
+    parts = (members["locator"] >> np.uint64(32)).astype(np.int64)
+    if not earlier_runs(job):
+        return parts, verdicts
+    met, partners = survivors.find_partners(members, job.parts)
+    alone = np.setdiff1d(np.flatnonzero(parts < job.parts), met)
+    of_partners = verdicts[met]
+    of_partners["has_partner"], of_partners["partner"] = 1, partners
+    return parts[np.append(alone, met)], np.append(verdicts[alone], of_partners)
 
 
 def _scatter_verdicts(
@@ -134,8 +169,7 @@ def _scatter_verdicts(
 ) -> Iterator[tuple[int, bytes]]:
     """Chooses the survivors of whole clusters and tells every member's part."""
     members = np.frombuffer(b"".join(blocks), survivors.MEMBER)
-    verdicts = judge_members(job, members)
-    parts = members["locator"] >> np.uint64(32)
+    parts, verdicts = judge_members(job, members)
     for part in np.unique(parts):
         rows = verdicts[parts == part]
         for start in range(0, len(rows), _BLOCK_ROWS):
@@ -183,6 +217,8 @@ def decide_batch(
     survivor = np.where(passes, locators, survivors.NONE)
     cluster_id = _big_endian(documents["id"]).astype(">u8").view("S16").ravel().copy()
     validation = survivors.is_validation(cluster_id, job.recipe.decide.validation_share, job.recipe.seed)
+    partners = _partners(verdicts, first, rows)
+    verdicts = verdicts[np.unique(verdicts["row"], return_index=True)[1]]
     at = (verdicts["row"] - np.uint32(first & 0xFFFFFFFF)).astype(np.int64)
     shared = clusters["cluster_size"].to_numpy() > 1
     if len(at) != np.count_nonzero(shared) or not shared[at].all():
@@ -194,6 +230,9 @@ def decide_batch(
         verdicts["cluster_id"],
         verdicts["validation"],
     )
+    by = np.full(rows, "", object)
+    by[at] = survivors.name_deciders(verdicts["by"], job.recipe.decide.survivor)
+    by[survivor == survivors.NONE] = ""
     kept = passes & (survivor == locators)
     first_rule = failing.argmax(axis=1)
     names = np.asarray([*RULE_NAMES, DUPLICATE, ""], object)
@@ -210,10 +249,25 @@ def decide_batch(
             pa.ListArray.from_arrays(pa.array(offsets), failing_names),
             pa.Array.from_buffers(pa.binary(16), rows, [None, pa.py_buffer(cluster_id.tobytes())]),
             pa.array(survivor, mask=survivor == survivors.NONE),
+            pa.array(by.tolist(), pa.string()),
             pa.array(validation),
+            partners,
         ],
         schema=schema.arrow_schema(schema.DECISIONS),
     )
+
+
+def _partners(verdicts: np.ndarray, first: int, rows: int) -> pa.ListArray:
+    """The partners of each row of a batch whose first document has the locator `first`."""
+    named = verdicts[verdicts["has_partner"] == 1]
+    named = named[np.argsort(named["row"], kind="stable")]
+    bounds = np.searchsorted(
+        named["row"], np.arange(rows + 1, dtype=np.uint64) + np.uint64(first & 0xFFFFFFFF)
+    )
+    ids = pa.Array.from_buffers(
+        schema.ID, len(named), [None, pa.py_buffer(np.ascontiguousarray(named["partner"]).tobytes())]
+    )
+    return pa.ListArray.from_arrays(pa.array(bounds.astype(np.int32)), ids)
 
 
 def _big_endian(digests: pa.Array) -> np.ndarray:

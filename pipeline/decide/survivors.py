@@ -5,13 +5,15 @@ order.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.config import SURVIVOR_KEYS
 from pipeline.kernels.keyed import keyed_u64
 
-_KEYS = 6  # as many as there are survivor keys
+_KEYS = len(SURVIVOR_KEYS)
 MEMBER = np.dtype(
     [
         ("cluster", "<u8"),
@@ -22,28 +24,45 @@ MEMBER = np.dtype(
         ("id", ">u8", (2,)),
     ]
 )
-# What a member learns about its cluster; survivor is NONE where no member passes.
-VERDICT = np.dtype([("row", "<u4"), ("survivor", "<u8"), ("cluster_id", "S16"), ("validation", "u1")])
+# What a member learns about its cluster; survivor is NONE where no member passes. A cluster that earlier
+# runs' clusters are part of has a row for each of those, its `partner`.
+VERDICT = np.dtype(
+    [
+        ("row", "<u4"),
+        ("survivor", "<u8"),
+        ("by", "u1"),
+        ("cluster_id", "S16"),
+        ("validation", "u1"),
+        ("has_partner", "u1"),
+        ("partner", "S16"),
+    ]
+)
+BY_DIGEST, BY_ID, ALONE = 253, 254, 255  # what decided, besides the policy's keys
+MAX_PARTNERS = 16  # of a cluster, those with the smallest ids
 NONE = np.uint64(0xFFFFFFFFFFFFFFFF)
 _MILLIONTHS = 1_000_000
 
 
-def survivor_keys(batch: pa.RecordBatch, policy: Sequence[str], priorities: np.ndarray) -> np.ndarray:
+def survivor_keys(batch: pa.RecordBatch, policy: Sequence[str]) -> np.ndarray:
     """int64 [rows, _KEYS]: the policy's keys in order, the greater the better; unused ones are 0.
 
-    `batch` has date, url, characters and language_score; `priorities` is the source's priority per row.
+    `batch` has date, url, characters, language_score, and the source's priority and dump.
     """
     keys = np.zeros((batch.num_rows, _KEYS), np.int64)
     for number, name in enumerate(policy):
-        keys[:, number] = _survivor_key(batch, name, priorities)
+        keys[:, number] = _survivor_key(batch, name)
     return keys
 
 
-def _survivor_key(batch: pa.RecordBatch, name: str, priorities: np.ndarray) -> np.ndarray:
+def _survivor_key(batch: pa.RecordBatch, name: str) -> np.ndarray:
     if name == "priority":
-        return priorities
+        return batch["priority"].to_numpy().astype(np.int64)
+    if name == "earlier":
+        return -batch["dump"].to_numpy().astype(np.int64)
     if name == "longest":
         return batch["characters"].to_numpy().astype(np.int64)
+    if name == "shortest":
+        return -batch["characters"].to_numpy().astype(np.int64)
     if name == "language_score":
         return batch["language_score"].to_numpy().astype(np.int64)
     if name == "shortest_url":  # no URL at all comes last
@@ -61,19 +80,83 @@ def _moment(date: str) -> int:
     return int(digits.ljust(14, "0")) if len(digits) >= 4 else 0
 
 
-def choose_survivors(members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For MEMBER rows of whole clusters, in any order: (survivor locator or NONE, cluster id S16) per row."""
-    order = np.lexsort((members["id"][:, 1], members["id"][:, 0], members["cluster"]))
+def earlier_first(members: np.ndarray, parts: int) -> np.ndarray:
+    """MEMBER rows of whole clusters where, if a document of an earlier run (part >= parts) passes, no other
+    one does.
+    """
+    old = members["locator"] >> np.uint64(32) >= np.uint64(parts)
     _, group = np.unique(members["cluster"], return_inverse=True)
-    groups = int(group.max()) + 1 if len(group) else 0
-    cluster_ids = np.zeros(groups, "S16")
-    reverse = order[::-1]  # the smallest id is written last
-    cluster_ids[group[reverse]] = _bytes16(members["id"][reverse])
-    survivors = np.full(groups, NONE)
-    best_last = np.lexsort(_sort_keys(members))[::-1]
-    passing = best_last[members["passes"][best_last] == 1]
-    survivors[group[passing]] = members["locator"][passing]
-    return survivors[group], cluster_ids[group]
+    covered = np.bincount(group, weights=old & (members["passes"] == 1)) > 0
+    members = members.copy()
+    members["passes"][covered[group] & ~old] = 0
+    return members
+
+
+def find_partners(members: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray]:
+    """(index of a MEMBER row of this run, id S16 of an earlier run's cluster) for every pair of the two in
+    one cluster, at most MAX_PARTNERS per member, in order of both.
+    """
+    old = members["locator"] >> np.uint64(32) >= np.uint64(parts)
+    pairs = np.zeros(int(np.count_nonzero(old)), [("cluster", "<u8"), ("id", ">u8", (2,))])
+    pairs["cluster"], pairs["id"] = members["cluster"][old], members["id"][old]
+    pairs = pairs[np.lexsort((pairs["id"][:, 1], pairs["id"][:, 0], pairs["cluster"]))]
+    repeated = np.zeros(len(pairs), bool)
+    repeated[1:] = pairs[1:] == pairs[:-1]
+    pairs = pairs[~repeated]
+    first = np.searchsorted(pairs["cluster"], pairs["cluster"])
+    pairs = pairs[np.arange(len(pairs)) - first < MAX_PARTNERS]
+    new = np.flatnonzero(~old)
+    low, high = (
+        np.searchsorted(pairs["cluster"], members["cluster"][new], side=s) for s in ("left", "right")
+    )
+    counts = high - low
+    which = np.repeat(low - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    return np.repeat(new, counts), _bytes16(pairs["id"][which])
+
+
+class Survivors(NamedTuple):
+    """Per MEMBER row: `survivor`, its cluster's locator or NONE; `cluster_id`, S16; `by`, the number of the
+    policy's key that decided, BY_DIGEST or BY_ID after a tie, ALONE if no other member passes.
+    """
+
+    survivor: np.ndarray
+    cluster_id: np.ndarray
+    by: np.ndarray
+
+
+def choose_survivors(members: np.ndarray) -> Survivors:
+    """The survivors of MEMBER rows of whole clusters, in any order."""
+    clusters, group = np.unique(members["cluster"], return_inverse=True)
+    cluster_ids = np.zeros(len(clusters), "S16")
+    by_id = np.lexsort((members["id"][:, 1], members["id"][:, 0]))[::-1]  # the smallest is written last
+    cluster_ids[group[by_id]] = _bytes16(members["id"][by_id])
+    best_first = np.lexsort((*_sort_keys(members), members["cluster"]))
+    best_first = best_first[members["passes"][best_first] == 1]
+    places = np.searchsorted(group[best_first], np.arange(len(clusters) + 1))
+    first, passing = places[:-1], np.diff(places)
+    survivors, by = np.full(len(clusters), NONE), np.full(len(clusters), ALONE, np.uint8)
+    best = best_first[first[passing > 0]]
+    survivors[passing > 0] = members["locator"][best]
+    contested = passing > 1
+    by[contested] = _deciding_key(
+        members[best_first[first[contested]]], members[best_first[first[contested] + 1]]
+    )
+    return Survivors(survivors[group], cluster_ids[group], by[group])
+
+
+def _deciding_key(best: np.ndarray, next_best: np.ndarray) -> np.ndarray:
+    """The first key in which the best member differs from the next."""
+    differs = best["keys"] != next_best["keys"]
+    same_text = np.all(best["digest"] == next_best["digest"], axis=1)
+    tied = np.where(same_text, BY_ID, BY_DIGEST)
+    return np.where(differs.any(axis=1), differs.argmax(axis=1), tied)
+
+
+def name_deciders(by: np.ndarray, policy: Sequence[str]) -> np.ndarray:
+    """What `by` says, in words."""
+    names = np.asarray([*policy, *[""] * (ALONE + 1 - len(policy))], object)
+    names[[BY_DIGEST, BY_ID, ALONE]] = "text_digest", "id", "only"
+    return names[by]
 
 
 def _sort_keys(members: np.ndarray) -> tuple[np.ndarray, ...]:

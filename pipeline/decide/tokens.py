@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.decide.edits import apply_edits
-from pipeline.decide.mixture import MICRO, repeats_to_micro
+from pipeline.decide.mixture import MICRO, rehydration, repeats_to_micro
+from pipeline.decide.repeats_step import edits_of_part
 from pipeline.ledger import IN, OUT, Count
 from pipeline.pack.encode import Encoder, load_encoder
 from pipeline.pack.exchange import plan_dealing
@@ -24,8 +25,9 @@ from pipeline.parts import PartWriter, read_batches
 from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_row, read_rows
 from pipeline.timings import Timings
 
-_VERSION = 1
+_VERSION = 2
 SPLITS = ("train", "validation")
+_READ = ("documents", "measures", "decisions", "clusters")
 
 
 @lru_cache(maxsize=1)
@@ -35,10 +37,14 @@ def _encoder(name: str, sha256: str) -> Encoder:
 
 def _plan_encoded(job: Job) -> Iterator[tuple[int, bytes]]:
     parts = range(job.parts)
-    steps = [need_rows(job, step, parts) for step in ("documents", "measures", "decisions")]
+    steps = [need_rows(job, step, parts) for step in _READ]
+    rehydrate = job.recipe.decide.rehydrate
+    repeats = need_rows(job, "work/repeats", parts if job.recipe.decide.repeated != "none" else [])
     for part, *upstream, done in zip(parts, *steps, read_rows(job, "work/encoded", parts), strict=True):
         vocabulary = job.hashes[job.recipe.pack.vocabulary]
-        made_of = fingerprint(_VERSION, vocabulary, version("tiktoken"), [row.content for row in upstream])
+        contents = [row.content for row in (upstream if rehydrate else upstream[:-1])]
+        contents += [row.content for row in repeats[part : part + 1]]
+        made_of = fingerprint(_VERSION, vocabulary, version("tiktoken"), contents, rehydrate)
         if not is_done(job, done, made_of):
             yield part, made_of.encode()
 
@@ -47,21 +53,27 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
     timings, storage, count = Timings(), job.storage(), Count()
     with timings.stage("start"):
         encoder = _encoder(job.recipe.pack.vocabulary, job.hashes[job.recipe.pack.vocabulary])
-    files = [need_rows(job, step, [part])[0].file(step) for step in ("documents", "measures", "decisions")]
-    columns = (["id", "source", "text"], ["language", "edits"], ["kept", "validation"])
+    files = [need_rows(job, step, [part])[0].file(step) for step in _READ]
+    sizes = [batch[0].to_numpy() for batch in read_batches(storage, files[-1], columns=["cluster_size"])]
+    factors = rehydration(np.concatenate([np.empty(0, np.uint32), *sizes]), job.recipe.decide.rehydrate)
+    columns = (["id", "source", "text"], ["language"], ["kept", "validation"])
+    edits = edits_of_part(job, part)
+    drawn_tokens: Counter[tuple[str, str, bool]] = Counter()
     kept_tokens: Counter[tuple[str, str, bool]] = Counter()
     kept_documents: Counter[tuple[str, str, bool]] = Counter()
     first = 0
     with storage.scratch() as scratch:
         writer = PartWriter(scratch, "work/encoded", part, schema.ENCODED)
         batches = (
-            read_batches(storage, file, columns=names) for file, names in zip(files, columns, strict=True)
+            read_batches(storage, file, columns=names)
+            for file, names in zip(files[:-1], columns, strict=True)
         )
         for documents, measures, decisions in timings.each("read", zip(*batches, strict=True)):
             kept = decisions["kept"]
             rows = np.flatnonzero(kept.to_numpy(zero_copy_only=False)).astype(np.uint32)
             with timings.stage("edits"):
-                text = apply_edits(documents["text"].filter(kept), measures["edits"].filter(kept))
+                here = edits.slice(first, documents.num_rows)
+                text = apply_edits(documents["text"].filter(kept), here.filter(kept))
             with timings.stage("encode"):
                 tokens = encoder.encode_batch(text)
             lengths = np.diff(tokens.offsets.to_numpy())
@@ -72,16 +84,24 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
                 validation.to_pylist(),
                 strict=True,
             )
-            for key, length in zip(keys, lengths.tolist(), strict=True):
+            factor = factors[rows.astype(np.int64) + first]
+            for key, length, times in zip(keys, lengths.tolist(), factor.tolist(), strict=True):
                 kept_tokens[key] += length
+                drawn_tokens[key] += (length + 1) * times  # one <|endoftext|> each
                 kept_documents[key] += 1
             count.add("encode", IN, int(kept.true_count))
             count.add("encode", OUT, len(tokens), tokens=int(lengths.sum()))
-            arrays = [pa.array(rows + np.uint32(first)), documents["id"].filter(kept), validation, tokens]
+            arrays = [pa.array(rows + np.uint32(first)), documents["id"].filter(kept), validation]
+            arrays += [pa.array(factor.astype(np.uint16)), tokens]
             with timings.stage("write"):
                 writer.write(pa.RecordBatch.from_arrays(arrays, schema=schema.ENCODED))
             first += documents.num_rows
-        notes = {"kept": [[*key, kept_documents[key], kept_tokens[key]] for key in sorted(kept_tokens)]}
+        notes = {
+            "kept": [
+                [*key, kept_documents[key], kept_tokens[key], drawn_tokens[key]]
+                for key in sorted(kept_tokens)
+            ]
+        }
         commit(
             job,
             "work/encoded",
@@ -107,10 +127,11 @@ def _finish_mixture(job: Job, number: int, payload: bytes, blocks: Iterable[byte
     timings, count = Timings(), Count()
     kept: Counter[tuple[str, str, str]] = Counter()
     for row in need_rows(job, "work/encoded", range(job.parts)):
-        for source, _, validation, documents, tokens in row.notes["kept"]:
+        for source, _, validation, documents, tokens, drawn in row.notes["kept"]:
             split = "validation" if validation else "train"
             kept[source, split, "documents"] += documents
             kept[source, split, "tokens"] += tokens
+            kept[source, split, "drawn"] += drawn
     sources, row_tokens = [], Counter[str]()
     for source in job.recipe.sources:
         micro = repeats_to_micro(source.repeats)
@@ -120,8 +141,7 @@ def _finish_mixture(job: Job, number: int, payload: bytes, blocks: Iterable[byte
             for what in ("documents", "tokens")
         }
         sources.append({"name": source.name, "repeats_micro": micro, **facts})
-        train = (facts["train_tokens"] + facts["train_documents"]) * micro // MICRO  # one <|endoftext|> each
-        row_tokens["train"] += train
+        row_tokens["train"] += kept[source.name, "train", "drawn"] * micro // MICRO
         row_tokens["validation"] += facts["validation_tokens"] + facts["validation_documents"]
     dealings = {}
     for split in SPLITS:

@@ -1,10 +1,12 @@
-"""The Deduplicate phase: facts only. Digests and bands meet in one packed shuffle, edges become connected
-components, and every document gets its cluster and the cluster's size. What survives is decided later.
+"""The Deduplicate phase, first half: digests that are equal become edges, bands that are equal become groups.
 
-Components run on one worker over all edges (16 bytes each, about one per duplicate document).
+Facts only: what survives is decided later. Documents of earlier runs (`deduplicate.against`) take part in the
+same shuffle. The rest of the phase: verified.py compares the members of groups, components.py (or stars.py)
+and clusters.py make clusters of the edges, quality.py measures how well all of this finds duplicates.
 """
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,184 +14,252 @@ import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.dedup import candidates
-from pipeline.kernels import components, minhash
-from pipeline.ledger import IN, OUT, Count
-from pipeline.parts import PartWriter, read_batches
-from pipeline.phase import Job, Row, Step, commit, fingerprint, is_done, need_rows, read_row, read_rows
+from pipeline.dedup.buckets import GROUPED, distinct_groups, find_groups, partitions_of
+from pipeline.dedup.earlier import all_parts, earlier_runs, part_batches, renumbered, whose_part
+from pipeline.kernels.minhash import band_keys
+from pipeline.ledger import Count
+from pipeline.parts import FinishedFile, PartWriter, read_batches
+from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_rows
 from pipeline.timings import Timings
 
-_VERSION = 1
-_INDEX_GROUP = (
-    1 << 16
-)  # rows per row group of the index: a look-up reads the groups whose limits hold its key
-_LABEL_GROUP = 1 << 18  # rows per row group of the labels: a part reads the few groups that overlap it
+_VERSION = 2
+_INDEX_GROUP = 1 << 16  # rows per row group of the index: a look-up reads those whose limits hold its key
+_DUMP_BITS = np.uint32(16)
 
 
 # --- candidates: digests and bands that are equal -----------------------------------------------------------
 
 
+def candidate_keys(job: Job) -> range:
+    """Numbers of the partitions of work/candidates: family by family; labels only with earlier runs."""
+    families = len(candidates.FAMILIES) if earlier_runs(job) else candidates.LABEL
+    return range(families * job.partitions)
+
+
 def _candidates_made_of(job: Job) -> str:
     documents = need_rows(job, "documents", range(job.parts))
     signatures = need_rows(job, "work/signatures", range(job.parts))
+    choice, minhash = job.recipe.deduplicate, job.recipe.minhash
+    parameters = (choice.text, choice.url, choice.near, choice.max_bucket, minhash.bands, minhash.rows)
+    dumps = [(source.name, source.dump) for source in job.recipe.sources]
     contents = [row.content for row in (*documents, *signatures)]
-    minhash_shape = (job.recipe.minhash.bands, job.recipe.minhash.rows)
-    return fingerprint(_VERSION, job.recipe.deduplicate, minhash_shape, job.partitions, contents)
-
-
-def _candidate_keys(job: Job) -> range:
-    return range(len(candidates.FAMILIES) * job.partitions)
+    earlier = [run.content for run in earlier_runs(job)]
+    return fingerprint(_VERSION, parameters, dumps, job.partitions, contents, earlier)
 
 
 def _keys_of_candidates(job: Job) -> Iterator[tuple[int, bytes]]:
-    """The partitions that have to be made."""
     made_of = _candidates_made_of(job)
-    for key, row in enumerate(read_rows(job, "work/candidates", _candidate_keys(job))):
+    keys = candidate_keys(job)
+    for key, row in zip(keys, read_rows(job, "work/candidates", keys), strict=True):
         if not is_done(job, row, made_of):
             yield key, made_of.encode()
 
 
 def _plan_candidates(job: Job) -> Iterator[tuple[int, bytes]]:
     if any(True for _ in _keys_of_candidates(job)):
-        yield from ((part, b"") for part in range(job.parts))
+        yield from ((part, b"") for part in all_parts(job))
 
 
 def _scatter_candidates(
     job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
 ) -> Iterator[tuple[int, bytes]]:
-    timings, storage, choice = Timings(), job.storage(), job.recipe.deduplicate
-    documents = need_rows(job, "documents", [part])[0].file("documents")
-    start = schema.locator(part, 0)
-    for batch in read_batches(storage, documents, columns=["id", "url_digest", "text_digest"]):
-        with timings.stage("scatter"):
+    timings, choice = Timings(), job.recipe.deduplicate
+    is_old = whose_part(job, part)[0] is not job
+    wanted = {candidates.ID: "id", candidates.URL: "url_digest"}
+    if is_old:  # the index holds this run's documents alone, and reading theirs means checking all their text
+        wanted = {candidates.URL: "url_digest"} if choice.url else {}
+    if wanted:
+        start = schema.locator(part, 0)
+        for batch in timings.each("read", part_batches(job, part, "documents", list(wanted.values()))):
             locators = np.arange(start, start + batch.num_rows, dtype=np.uint64)
             start += batch.num_rows
-            for family, name in enumerate(("id", "url_digest", "text_digest")):
-                if family != candidates.TEXT or choice.text:
-                    rows = candidates.digest_rows(batch[name], locators)
-                    yield from candidates.scatter_rows(rows, family, job.partitions)
-    if not choice.near:
+            for family, name in wanted.items():
+                rows = candidates.digest_rows(batch[name], locators)
+                yield from candidates.scatter_rows(rows, family, job.partitions)
+    if choice.text or choice.near:
+        yield from _scatter_texts(job, part, timings)
+    if is_old:
+        yield from _scatter_labels(job, part)
+    timings.save(job.storage(), "work/candidates-scatter", part)
+
+
+def _scatter_texts(job: Job, part: int, timings: Timings) -> Iterator[tuple[int, bytes]]:
+    """Digests of folded texts, and bands. Of equal texts in a part, the first one sends its bands for all."""
+    digests = [batch[0] for batch in part_batches(job, part, "work/signatures", ["fold_digest"])]
+    digest = pa.chunked_array(digests, schema.ID).combine_chunks()
+    locators = np.arange(schema.locator(part, 0), schema.locator(part, len(digest)), dtype=np.uint64)
+    rows = candidates.digest_rows(digest, locators)
+    yield from candidates.scatter_rows(rows, candidates.TEXT, job.partitions)
+    if not job.recipe.deduplicate.near:
         return
-    signatures = need_rows(job, "work/signatures", [part])[0].file("work/signatures")
-    start = schema.locator(part, 0)
-    for batch in read_batches(storage, signatures, columns=[schema.SIGNATURE_FIELD]):
+    first = np.zeros(len(rows), bool)
+    first[np.unique(rows[["high", "low"]], return_index=True)[1]] = True
+    rank, start = _rank_of_part(job, part), 0
+    for batch in timings.each("read", part_batches(job, part, "work/signatures", [schema.SIGNATURE_FIELD])):
+        here = np.arange(start, start + batch.num_rows)
+        here = here[batch[0].is_valid().to_numpy(zero_copy_only=False) & first[here]]
         with timings.stage("bands"):
-            present = batch[0].is_valid().to_numpy(zero_copy_only=False)
-            locators = np.arange(start, start + batch.num_rows, dtype=np.uint64)[present]
-            start += batch.num_rows
-            signed = batch[0].drop_null()  # a document without words has no signature
-            keys = minhash.band_keys(signed, bands=job.recipe.minhash.bands, rows=job.recipe.minhash.rows)
-            rows = candidates.band_rows(keys, locators)
+            keys = _keys_of_bands(job, batch[0].take(pa.array(here - start)))
+            ranks = np.full(len(here), rank, np.uint32)
+            banded = candidates.band_rows(keys, ranks, rows["high"][here], locators[here])
+        start += batch.num_rows
+        yield from candidates.scatter_rows(banded, candidates.BAND, job.partitions)
+    if whose_part(job, part)[0] is job:
+        yield from _scatter_planted(job, part)
+
+
+def _scatter_planted(job: Job, part: int) -> Iterator[tuple[int, bytes]]:
+    """Bands of the planted copies: they follow, and carry the locator of their original."""
+    file = need_rows(job, "work/signatures", [part])[0].file("work/planted")
+    for batch in read_batches(job.storage(), file, columns=["row", schema.SIGNATURE_FIELD, "digest"]):
+        batch = batch.filter(batch[1].is_valid())
+        keys = _keys_of_bands(job, batch[1])
+        locators = batch["row"].to_numpy() + np.uint64(schema.locator(part, 0))
+        ranks = np.full(batch.num_rows, candidates.FOLLOWER)
+        rows = candidates.band_rows(keys, ranks, candidates.digest_words(batch["digest"])[:, 0], locators)
         yield from candidates.scatter_rows(rows, candidates.BAND, job.partitions)
-    timings.save(storage, "work/candidates-scatter", part)
+
+
+def _keys_of_bands(job: Job, signatures: pa.Array) -> np.ndarray:
+    return band_keys(signatures, bands=job.recipe.minhash.bands, rows=job.recipe.minhash.rows)
+
+
+def _rank_of_part(job: Job, part: int) -> np.uint32:
+    """When a part's documents came: the run first, then the dump of their source."""
+    own, number, time = whose_part(job, part)
+    file = need_rows(own, "documents", [number])[0].file("documents")
+    name = ""
+    with own.storage().open_input(file.name) as source:
+        if file.rows:
+            name = pq.ParquetFile(source).read_row_group(0, columns=["source"])["source"][0].as_py()
+    dump = next((source.dump for source in own.recipe.sources if source.name == name), 0)
+    return np.uint32(time) << _DUMP_BITS | np.uint32(dump)
+
+
+def _scatter_labels(job: Job, part: int) -> Iterator[tuple[int, bytes]]:
+    """Members of an earlier run's clusters, to their label: what it found is taken over as edges."""
+    own, number, rank = whose_part(job, part)
+    known = [part]
+    if part == earlier_runs(job)[rank].first:  # its first part also brings what it found in runs before it
+        known += [part - number + extra for extra in range(own.parts, earlier_runs(job)[rank].clustered)]
+    for place in known:
+        shown = place - part + number
+        start = np.uint64(schema.locator(shown, 0))
+        for batch in part_batches(job, part, "clusters", ["cluster", "cluster_size"], number=shown):
+            locators = np.arange(start, start + np.uint64(batch.num_rows), dtype=np.uint64)
+            start += np.uint64(batch.num_rows)
+            shared = batch["cluster_size"].to_numpy() > 1
+            rows = np.empty(int(np.count_nonzero(shared)), candidates.LABELLED)
+            rows["key"] = renumbered(job, part, batch["cluster"].to_numpy()[shared])
+            rows["locator"] = renumbered(job, part, locators[shared])
+            yield from candidates.scatter_rows(rows, candidates.LABEL, job.partitions)
 
 
 def _finish_candidates(job: Job, key: int, payload: bytes, blocks: Iterable[bytes]) -> None:
-    timings, storage = Timings(), job.storage()
+    timings, storage, choice = Timings(), job.storage(), job.recipe.deduplicate
     family = key // job.partitions
-    rows = np.frombuffer(
-        b"".join(blocks), candidates.BANDED if family == candidates.BAND else candidates.KEYED
-    )
-    chosen = (False, job.recipe.deduplicate.url, job.recipe.deduplicate.text, job.recipe.deduplicate.near)[
-        family
-    ]
-    with timings.stage("edges"):
-        edges = candidates.star_edges(rows) if chosen else np.empty((0, 2), np.uint64)
+    rows = np.frombuffer(b"".join(blocks), candidates.ROWS[family])
+    notes = {"family": candidates.FAMILIES[family], "rows": len(rows)}
+    files: list[FinishedFile] = []
     with storage.scratch() as scratch:
-        with timings.stage("write"):
-            writer = PartWriter(scratch, "work/candidates", key, schema.NEAR_EDGES)
-            writer.write(pa.record_batch([edges[:, 0], edges[:, 1]], schema=schema.NEAR_EDGES))
-            files = [writer.finish()]
+        if family == candidates.BAND:
+            with timings.stage("buckets"):
+                found = find_groups(rows, parts=job.parts, max_bucket=choice.max_bucket)
+            notes |= {"buckets": found.buckets, "cut": found.cut, "largest": found.largest}
+            files.append(_write_groups(scratch, "work/buckets", key % job.partitions, found.members))
         if family in (candidates.ID, candidates.URL):
             with timings.stage("index"):
-                folder = f"index/{candidates.FAMILIES[family]}"
-                index = PartWriter(scratch, folder, key % job.partitions, schema.INDEX)
-                keyed = candidates.sorted_index(rows).cast(schema.INDEX)
-                for start in range(0, len(rows), _INDEX_GROUP):
-                    index.write(keyed.slice(start, _INDEX_GROUP))
-                files.append(index.finish())
-        notes = {"family": candidates.FAMILIES[family], "rows": len(rows), "edges": len(edges)}
-        made_of = payload.decode()
-        commit(job, "work/candidates", key, made_of=made_of, files=files, count=Count(), notes=notes)
+                files.append(_write_index(scratch, job, key, rows))
+        with timings.stage("edges"):
+            edges = _edges(job, family, rows)
+        notes["edges"] = len(edges)
+        files.append(write_edges(scratch, "work/candidates", key, edges))
+        with timings.stage("write"):
+            made_of = payload.decode()
+            commit(job, "work/candidates", key, made_of=made_of, files=files, count=Count(), notes=notes)
     timings.save(storage, "work/candidates", key)
 
 
-# --- components: edges to labels ----------------------------------------------------------------------------
+def _edges(job: Job, family: int, rows: np.ndarray) -> np.ndarray:
+    choice = job.recipe.deduplicate
+    if family == candidates.LABEL:
+        return candidates.label_edges(rows)
+    if (family == candidates.URL and choice.url) or family == candidates.TEXT:
+        return candidates.star_edges(candidates.without_old(rows, job.parts) if earlier_runs(job) else rows)
+    return np.empty((0, 2), np.uint64)
 
 
-def _components_made_of(job: Job) -> str:
-    rows = need_rows(job, "work/candidates", _candidate_keys(job))
-    return fingerprint(_VERSION, [row.content for row in rows])
+def _write_index(scratch: Path, job: Job, key: int, rows: np.ndarray) -> FinishedFile:
+    """The index of ids or URLs of this run's documents."""
+    folder = f"index/{candidates.FAMILIES[key // job.partitions]}"
+    writer = PartWriter(scratch, folder, key % job.partitions, schema.INDEX)
+    own = rows[rows["locator"] >> np.uint64(32) < np.uint64(job.parts)]
+    keyed = candidates.sorted_index(own).cast(schema.INDEX)
+    for start in range(0, len(own), _INDEX_GROUP):
+        writer.write(keyed.slice(start, _INDEX_GROUP))
+    return writer.finish()
 
 
-def _plan_components(job: Job) -> Iterator[tuple[int, bytes]]:
-    made_of = _components_made_of(job)
-    if not is_done(job, read_row(job, "work/components", 0), made_of):
-        yield 0, made_of.encode()
+def write_edges(scratch: Path, folder: str, number: int, edges: np.ndarray) -> FinishedFile:
+    """A file of edges uint64 [n, 2]."""
+    writer = PartWriter(scratch, folder, number, schema.NEAR_EDGES)
+    writer.write(pa.record_batch([edges[:, 0], edges[:, 1]], schema=schema.NEAR_EDGES))
+    return writer.finish()
 
 
-def _finish_components(job: Job, number: int, payload: bytes, blocks: Iterable[bytes]) -> None:
+def _write_groups(scratch: Path, folder: str, number: int, members: np.ndarray) -> FinishedFile:
+    writer = PartWriter(scratch, folder, number, schema.GROUPS)
+    columns = [pa.array(members[field.name]) for field in schema.GROUPS]
+    writer.write(pa.record_batch(columns, schema=schema.GROUPS))
+    return writer.finish()
+
+
+# --- groups: every set of documents that share a bucket, once -----------------------------------------------
+
+
+def _band_partitions(job: Job) -> range:
+    return range(candidates.BAND * job.partitions, (candidates.BAND + 1) * job.partitions)
+
+
+def _keys_of_groups(job: Job) -> Iterator[tuple[int, bytes]]:
+    contents = [row.content for row in need_rows(job, "work/candidates", _band_partitions(job))]
+    made_of = fingerprint(_VERSION, contents)
+    for key, row in enumerate(read_rows(job, "work/groups", range(job.partitions))):
+        if not is_done(job, row, made_of):
+            yield key, made_of.encode()
+
+
+def _plan_groups(job: Job) -> Iterator[tuple[int, bytes]]:
+    if any(True for _ in _keys_of_groups(job)):
+        yield from ((number, b"") for number in _band_partitions(job))
+
+
+def _scatter_groups(
+    job: Job, number: int, payload: bytes, blocks: Iterable[bytes]
+) -> Iterator[tuple[int, bytes]]:
+    """The groups of a partition of buckets, each to the partition in which it is compared."""
+    file = need_rows(job, "work/candidates", [number])[0].file("work/buckets")
+    for batch in read_batches(job.storage(), file):
+        members = np.empty(batch.num_rows, GROUPED)
+        for name in schema.GROUPS.names:
+            members[name] = batch[name].to_numpy()
+        yield from candidates.scatter_blocks(members, partitions_of(members, job.partitions))
+
+
+def _finish_groups(job: Job, number: int, payload: bytes, blocks: Iterable[bytes]) -> None:
     timings, storage = Timings(), job.storage()
-    found = [np.empty((0, 2), np.uint64)]
-    with timings.stage("read"):
-        for row in need_rows(job, "work/candidates", _candidate_keys(job)):
-            for batch in read_batches(storage, row.file("work/candidates")):
-                found.append(np.stack([batch["a"].to_numpy(), batch["b"].to_numpy()], axis=1))
-    with timings.stage("components"):
-        nodes, labels, sizes = components.connected_components(np.concatenate(found))
+    with timings.stage("groups"):
+        members = distinct_groups(np.frombuffer(b"".join(blocks), GROUPED))
+        groups = len(np.unique(members["group"]))
     with storage.scratch() as scratch:
-        writer = PartWriter(scratch, "work/components", 0, schema.LABELS)
-        whole = pa.record_batch([nodes, labels, sizes], schema=schema.LABELS)
-        for start in range(0, len(nodes), _LABEL_GROUP):
-            writer.write(whole.slice(start, _LABEL_GROUP))
-        notes = {"edges": sum(map(len, found)), "documents": len(nodes), "clusters": len(np.unique(labels))}
-        files = [writer.finish()]
-        commit(job, "work/components", 0, made_of=payload.decode(), files=files, count=Count(), notes=notes)
-    timings.save(storage, "work/components", 0)
-
-
-# --- clusters: labels by document ---------------------------------------------------------------------------
-
-
-def _plan_clusters(job: Job) -> Iterator[tuple[int, bytes]]:
-    labels = need_rows(job, "work/components", [0])[0].content
-    documents = need_rows(job, "documents", range(job.parts))
-    for part, (row, done) in enumerate(
-        zip(documents, read_rows(job, "clusters", range(job.parts)), strict=True)
-    ):
-        made_of = fingerprint(_VERSION, part, row.file("documents").rows, labels)
-        if not is_done(job, done, made_of):
-            yield part, made_of.encode()
-
-
-def _finish_clusters(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> None:
-    timings, storage = Timings(), job.storage()
-    rows = need_rows(job, "documents", [part])[0].file("documents").rows
-    with timings.stage("labels"):
-        cluster = np.arange(schema.locator(part, 0), schema.locator(part, rows), dtype=np.uint64)
-        size = np.ones(rows, np.uint32)
-        labels = _labels_of_part(job, need_rows(job, "work/components", [0])[0], part)
-        at = (labels["locator"].to_numpy() & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        cluster[at], size[at] = labels["cluster"].to_numpy(), labels["cluster_size"].to_numpy()
-    count = Count()
-    count.add("cluster", IN, rows)
-    count.add("cluster", OUT, len(cluster))
-    with storage.scratch() as scratch:
-        writer = PartWriter(scratch, "clusters", part, schema.arrow_schema(schema.CLUSTERS))
-        writer.write(pa.record_batch([cluster, size], schema=schema.arrow_schema(schema.CLUSTERS)))
-        commit(job, "clusters", part, made_of=payload.decode(), files=[writer.finish()], count=count)
-    timings.save(storage, "clusters", part)
-
-
-def _labels_of_part(job: Job, row: Row, part: int) -> pa.Table:
-    """The labels of a part's documents; row groups that cannot hold any are not read."""
-    low, high = schema.locator(part, 0), schema.locator(part + 1, 0)
-    filters = [("locator", ">=", low), ("locator", "<", high)]
-    with job.storage().open_input(row.file("work/components").name) as source:
-        return pq.read_table(source, filters=filters, use_threads=False)
+        files = [_write_groups(scratch, "work/groups", number, members)]
+        notes = {"groups": groups, "members": len(members)}
+        made_of = payload.decode()
+        commit(job, "work/groups", number, made_of=made_of, files=files, count=Count(), notes=notes)
+    timings.save(storage, "work/groups", number)
 
 
 CANDIDATES = Step(
     "work/candidates", _plan_candidates, _finish_candidates, (_scatter_candidates,), _keys_of_candidates
 )
-COMPONENTS = Step("work/components", _plan_components, _finish_components)
-CLUSTERS = Step("clusters", _plan_clusters, _finish_clusters)
+GROUPS = Step("work/groups", _plan_groups, _finish_groups, (_scatter_groups,), _keys_of_groups)

@@ -1,24 +1,19 @@
 """MinHash signatures (Broder 1997) of documents, and the band keys under which near-duplicates meet.
 
-A *shingle* is `shingle` consecutive words in lower case (words as in `pipeline/kernels/words.py`: European
-text goes by words, Chinese by characters; case, punctuation and spacing do not matter). Its hash is a
-polynomial in its words' hashes, rolled from word to word, then mixed, of which the upper 32 bits x are kept.
-Permutation i maps x to a_i * x + b_i mod 2^32 with an odd a_i, a true permutation of the 32-bit numbers, and
-the signature keeps the least value. Since x is well mixed already, this plain family does as well as random
-permutations: over 1,500 pairs of sets of 3 to 400 (400 pairs of 3,000), its estimates' mean and variance were
-those of ideal ones within chance, as were those of 64-bit multiply-shift, at a third of its cost.
-(datatrove's `(a * x + b) mod (2^61 - 1)` wraps before the modulus.)
+Permutation i maps the 32-bit hash x of a shingle (pipeline/kernels/shingles.py) to a_i * x + b_i mod 2^32
+with an odd a_i, a true permutation of the 32-bit numbers, and the signature keeps the least value. Since x is
+well mixed already, this plain family does as well as random permutations: over 1,500 pairs of sets of 3 to
+400 (400 pairs of 3,000), its estimates' mean and variance were those of ideal ones within chance, as were
+those of 64-bit multiply-shift, at a third of its cost. (datatrove's `(a * x + b) mod (2^61 - 1)` wraps before
+the modulus.)
 
 The share of equal values in two signatures estimates the Jaccard similarity J of the two sets of shingles,
-with a standard deviation of sqrt(J * (1 - J) / permutations). With 32 bits, a document of n shingles and one
-of m share n * m / 2^32 of them by chance: 0.0006 for two pages of 5 kB of Chinese.
+with a standard deviation of sqrt(J * (1 - J) / permutations).
 
-A document with fewer words than `shingle` has one shingle, of all its words, and is marked `short`: it meets
-only documents with the same words. One without words has no signature. Peers give both none, and never
-deduplicate them.
+A document with fewer units than a shingle has none and no signature; it is marked `short` if it has any unit.
+(Peers give it none either and never deduplicate it; here its exact digest does.)
 
-Cost with 112 permutations: 12 ns per shingle and 35 ns to read a word; for a page of 5 kB 0.055 ms (English)
-to 0.066 ms (Chinese). Memory: the signatures, 4 bytes per value.
+Memory: the signatures, 4 bytes per value.
 """
 
 from typing import NamedTuple
@@ -27,45 +22,76 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.kernels.buffers import read_only, text_buffers
+from pipeline.kernels.buffers import read_only
 from pipeline.kernels.jit import kernel
+from pipeline.kernels.shingles import (
+    BLOCK,
+    Shingling,
+    ascii_words,
+    bounds,
+    carry_over,
+    fill_units,
+    open_units,
+    roll_shingles,
+)
 from pipeline.kernels.unicode_classes import load_tables
-from pipeline.kernels.words import mix_bits, next_word
+from pipeline.kernels.words import mix_bits
 
 EMPTY = np.uint32(0xFFFFFFFF)
-_BLOCK = 1024  # shingle hashes taken through all permutations at once: 4 kB of the first-level cache
 _LANES = 32  # blocks are filled up to a multiple of this, so that no loop ends in single steps
-_HALF = np.uint64(32)
 _MASK_64 = (1 << 64) - 1
 _MASK_32 = (1 << 32) - 1
 _GAMMA = 0x9E3779B97F4A7C15  # splitmix64's increment
-# The base of the polynomial over word hashes: the first 64 bits of pi's fraction, odd and chosen by nobody.
-_BASE = np.uint64(0x243F6A8885A308D3)
+# The first 64 bits of the fraction of pi, odd and chosen by nobody.
+_BAND_FACTOR = np.uint64(0x243F6A8885A308D3)
 
 
 class Signatures(NamedTuple):
-    """`signatures`: fixed_size_list<uint32>[permutations], null without words. `short`: bool, no nulls."""
+    """`signatures`: fixed_size_list<uint32>[permutations], null without a whole shingle. `short`: has units,
+    but fewer than a shingle. `capped`: only the beginning was signed. Both bool without nulls.
+    """
 
     signatures: pa.FixedSizeListArray
     short: pa.BooleanArray
+    capped: pa.BooleanArray
 
 
-def minhash_signatures(text: pa.Array, *, shingle: int, permutations: int, seed: int) -> Signatures:
-    """MinHash signatures of a string or large_string array over shingles of so many words; null for null."""
-    if shingle < 1 or permutations < 1:
-        raise ValueError(f"shingle ({shingle}) and permutations ({permutations}) must be at least 1")
-    buffers = text_buffers(text)
+def minhash_signatures(units: pa.Array, shingling: Shingling, *, permutations: int, seed: int) -> Signatures:
+    """MinHash signatures of documents: string or large_string, in the unit `tokens` list<int32> of token ids.
+
+    A null has no signature. ValueError for numbers below 1.
+    """
+    if permutations < 1:
+        raise ValueError(f"permutations ({permutations}) must be at least 1")
+    opened = open_units(units, shingling)
     factors, terms = permutation_constants(permutations, seed)
-    minima = np.full((len(text), permutations), EMPTY, np.uint32)
-    words = np.zeros(len(text), np.int64)
-    window, block = np.empty(shingle, np.uint64), np.empty(_BLOCK, np.uint32)
+    minima = np.full((len(units), permutations), EMPTY, np.uint32)
+    counts = np.zeros(len(units), np.int64)
     _sign_documents(
-        buffers.offsets, buffers.bytes, load_tables(), factors, terms, window, block, minima, words
+        opened.kind,
+        opened.starts,
+        opened.stops,
+        opened.values,
+        load_tables(),
+        ascii_words(),
+        np.empty(BLOCK + shingling.width - 1, np.uint64),
+        np.empty(BLOCK, np.uint32),
+        np.int64(shingling.width),
+        factors,
+        terms,
+        minima,
+        counts,
     )
-    signatures = pa.FixedSizeListArray.from_arrays(
-        pa.array(minima.reshape(-1)), permutations, mask=pa.array(words == 0)
-    )
-    return Signatures(signatures, pa.array((words > 0) & (words < shingle)))
+    return as_signatures(minima, counts, shingling.width, opened.capped)
+
+
+def as_signatures(
+    minima: NDArray[np.uint32], counts: NDArray[np.int64], width: int, capped: NDArray[np.bool_]
+) -> Signatures:
+    """Minima uint32 [documents, permutations] and units of every document as columns."""
+    flat, permutations = pa.array(minima.reshape(-1)), minima.shape[1]
+    signatures = pa.FixedSizeListArray.from_arrays(flat, permutations, mask=pa.array(counts < width))
+    return Signatures(signatures, pa.array((counts > 0) & (counts < width)), pa.array(capped))
 
 
 def permutation_constants(permutations: int, seed: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
@@ -78,15 +104,15 @@ def permutation_constants(permutations: int, seed: int) -> tuple[NDArray[np.uint
 def band_keys(signatures: pa.FixedSizeListArray, *, bands: int, rows: int) -> NDArray[np.uint64]:
     """uint64 [documents, bands]: a hash of the band's number and its `rows` consecutive signature values.
 
-    ValueError if bands * rows values are not there, or if a signature is null (a document without words has
-    no key).
+    ValueError if bands * rows values are not there, or if a signature is null (a document without a shingle
+    has no key).
     """
     permutations = signatures.type.list_size
     if bands < 1 or rows < 1 or bands * rows > permutations:
         raise ValueError(f"{bands} bands of {rows} rows need as many values; a signature has {permutations}")
     if signatures.null_count:
         raise ValueError(
-            f"{signatures.null_count} signatures are null: leave out documents without words first"
+            f"{signatures.null_count} signatures are null: leave out documents without a shingle first"
         )
     minima = signatures.flatten().to_numpy().reshape(-1, permutations)
     keys = np.empty((len(signatures), bands), np.uint64)
@@ -103,39 +129,28 @@ def _splitmix64(state: int) -> int:
 
 
 @kernel
-def _sign_documents(offsets, text, tables, factors, terms, window, block, minima, words):
-    shingle = window.size
-    # The hash of a word that leaves the shingle was multiplied `shingle` times by the base.
-    leaving = np.uint64(1)
-    for _ in range(shingle):
-        leaving *= _BASE
-    for document in range(words.size):
-        window[:] = np.uint64(0)
-        rolled = np.uint64(0)
-        count = filled = place = np.int64(0)
-        at, stop = offsets[document], offsets[document + 1]
-        while True:
-            word, at, _, _, hashed = next_word(text, at, stop, tables)
-            if word == at:
+def _sign_documents(
+    kind, starts, stops, values, tables, ascii, hashes, block, width, factors, terms, minima, counts
+):
+    for document in range(counts.size):
+        at, stop = bounds(kind, values, starts[document], stops[document], tables)
+        kept = np.int64(0)
+        while at < stop:
+            filled, at = fill_units(kind, values, at, stop, tables, ascii, hashes, kept)
+            if filled == kept:
                 break
-            rolled = rolled * _BASE + hashed - window[place] * leaving
-            window[place] = hashed
-            place = place + 1 if place + 1 < shingle else np.int64(0)
-            count += 1
-            if count >= shingle:
-                block[filled] = mix_bits(rolled) >> _HALF
-                filled += 1
-                if filled == block.size:
-                    _lower_minima(block, factors, terms, minima[document])
-                    filled = np.int64(0)
-        if 0 < count < shingle:
-            block[0] = mix_bits(rolled) >> _HALF
-            filled = np.int64(1)
-        if filled:
-            padded = (filled + _LANES - 1) // _LANES * _LANES
-            block[filled:padded] = block[0]  # a value once more does not change a minimum
-            _lower_minima(block[:padded], factors, terms, minima[document])
-        words[document] = count
+            counts[document] += filled - kept
+            lower_minima(block, roll_shingles(hashes, filled, width, block), factors, terms, minima[document])
+            kept = carry_over(hashes, filled, width)
+
+
+@kernel
+def lower_minima(block, filled, factors, terms, minima):
+    """Take `block[:filled]`, shingle hashes (uint32), through every permutation."""
+    if filled:
+        padded = (filled + _LANES - 1) // _LANES * _LANES
+        block[filled:padded] = block[0]  # a value once more does not change a minimum
+        _lower_minima(block[:padded], factors, terms, minima)
 
 
 @kernel
@@ -155,5 +170,5 @@ def _hash_bands(minima, rows, keys):
         for band in range(keys.shape[1]):
             key = mix_bits(np.uint64(band + 1))
             for row in range(band * rows, (band + 1) * rows):
-                key = mix_bits(key ^ np.uint64(minima[document, row])) * _BASE
+                key = mix_bits(key ^ np.uint64(minima[document, row])) * _BAND_FACTOR
             keys[document, band] = mix_bits(key)

@@ -41,8 +41,8 @@ _BLOCK_MASK = (1 << BLOCK_BITS) - 1
 
 # FNV-1a's offset basis (64 bits), over code points instead of bytes and with a denser multiplier: the golden
 # ratio's.
-_HASH_BASIS = np.uint64(0xCBF29CE484222325)
-_HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+HASH_BASIS = np.uint64(0xCBF29CE484222325)
+HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 # The finaliser of MurmurHash3 (fmix64, Appleby, public domain).
 _MIX_1 = np.uint64(0xFF51AFD7ED558CCD)
 _MIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
@@ -124,7 +124,7 @@ def next_word(text, at, stop, tables):
         return stop, stop, np.int64(0), np.int64(0), np.uint64(0)
 
     alone = classes & WORD_ALONE
-    hashed = (_HASH_BASIS ^ np.uint64(folded)) * _HASH_FACTOR
+    hashed = (HASH_BASIS ^ np.uint64(folded)) * HASH_FACTOR
     characters = np.int64(1)
     seen = classes
     while end < stop:
@@ -132,7 +132,7 @@ def next_word(text, at, stop, tables):
         if (
             lead < 0x80 and not alone and tables.classes[lead] & WORD_START
         ):  # most of most texts, without the rest
-            hashed = (hashed ^ np.uint64(lead + tables.lower[lead])) * _HASH_FACTOR
+            hashed = (hashed ^ np.uint64(lead + tables.lower[lead])) * HASH_FACTOR
             characters += 1
             seen |= np.int64(tables.classes[lead])
             end += 1
@@ -150,7 +150,7 @@ def next_word(text, at, stop, tables):
                 code_point = entry = np.int64(APOSTROPHE)
         end = after
         if not classes & JOINER:
-            hashed = (hashed ^ np.uint64(code_point + tables.lower[entry])) * _HASH_FACTOR
+            hashed = (hashed ^ np.uint64(code_point + tables.lower[entry])) * HASH_FACTOR
             characters += 1
             seen |= classes
     return at, end, characters, seen, mix_bits(hashed)

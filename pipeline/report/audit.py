@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from pipeline.annotate.quarantine import ONLY_COUNTED
 from pipeline.dedup.candidates import FAMILIES
+from pipeline.dedup.earlier import all_parts, earlier_runs
+from pipeline.dedup.phase import candidate_keys
+from pipeline.dedup.stars import star_rows
 from pipeline.ledger import IN, OUT, Totals, find_imbalances
 from pipeline.pack.phase import SPLITS, planned_shards, shard_number
 from pipeline.phase import Job, Row, need_rows
@@ -60,8 +63,18 @@ class Audit:
 def collect_rows(job: Job) -> dict[str, list[Row]]:
     """Commit rows of all steps before the report; raises RuntimeError if a step is not complete."""
     rows = {step: need_rows(job, step, range(job.parts)) for step in PER_PART}
-    rows["work/candidates"] = need_rows(job, "work/candidates", range(len(FAMILIES) * job.partitions))
-    rows["work/components"] = need_rows(job, "work/components", [0])
+    rows["clusters"] = need_rows(job, "clusters", all_parts(job))
+    rows["work/candidates"] = need_rows(job, "work/candidates", candidate_keys(job))
+    for step in ("work/groups", "work/verified"):
+        rows[step] = need_rows(job, step, range(job.partitions))
+    if job.recipe.deduplicate.components == "stars":
+        rows |= star_rows(job)
+    else:
+        rows["work/components"] = need_rows(job, "work/components", [0])
+    if job.recipe.decide.repeated != "none":
+        rows["work/repeats"] = need_rows(job, "work/repeats", range(job.parts))
+    rows["work/recall"] = need_rows(job, "work/recall", range(job.parts))
+    rows["work/precision"] = need_rows(job, "work/precision", [0])
     rows["work/mixture"] = need_rows(job, "work/mixture", [0])
     numbers = [shard_number(*shard) for shard in planned_shards(job)]
     rows["work/shards"] = need_rows(job, "work/shards", numbers)
@@ -150,8 +163,8 @@ def _decided(decisions: Row, totals: Totals, held: HeldByName) -> Iterator[Equat
 
 def _shuffles(job: Job, rows: dict[str, list[Row]], held: HeldByName) -> Iterator[Equation]:
     """What was sent into the shuffle of candidates, what came out of it, and what became of it."""
-    received = dict.fromkeys(FAMILIES, 0)
-    edges = 0
+    received, indexed = dict.fromkeys(FAMILIES, 0), dict.fromkeys(FAMILIES, 0)
+    edges = sum(row.notes["verified"] for row in rows["work/verified"])
     for row in rows["work/candidates"]:
         family = row.notes["family"]
         received[family] += row.notes["rows"]
@@ -160,20 +173,26 @@ def _shuffles(job: Job, rows: dict[str, list[Row]], held: HeldByName) -> Iterato
         yield f"edges of partition {row.number} and rows in its file", row.notes["edges"], found
         for file in row.files:
             if file.name.startswith("index/"):
-                yield f"{family}s received and rows of {file.name}", row.notes["rows"], held[file.name].rows
-    (components,) = rows["work/components"]
-    labels = held[components.file("work/components").name].rows
-    yield "edges found and edges joined", edges, components.notes["edges"]
-    yield "documents in clusters and labels", components.notes["documents"], labels
+                indexed[family] += held[file.name].rows
+    for step, noted in (("work/verified", "verified"), ("work/groups", "members")):
+        for row in rows[step]:
+            found = held[row.file(step).name].rows
+            yield f"{noted} of {step} {row.number} and rows in its file", row.notes[noted], found
+    for row in rows.get("work/components", ()):
+        joined = held[row.file("work/components").name].rows
+        yield "edges found and edges joined", edges, row.notes["edges"]
+        yield "documents joined and rows of the forest", row.notes["joined"], joined
     files = [held[row.file("documents").name] for row in rows["documents"]]
     documents = sum(file.rows for file in files)
-    yield "documents and ids that reached the index", documents, received["id"]
+    yield "documents and ids that reached the index", documents, indexed["id"]
     urls = sum(file.values.get("url_digest", 0) for file in files)
-    yield "documents with a URL and URLs that reached the index", urls, received["url"]
-    if job.recipe.deduplicate.text:
+    yield "documents with a URL and URLs that reached the index", urls, indexed["url"]
+    if earlier_runs(job):  # whose documents were received, too
+        return
+    if job.recipe.deduplicate.text or job.recipe.deduplicate.near:
         yield "documents and text digests that were compared", documents, received["text"]
-    if job.recipe.deduplicate.near:
-        signed = sum(row.notes["signed"] for row in rows["work/signatures"])
+    if job.recipe.deduplicate.near:  # of equal texts in a part, one sends its bands
+        signed = sum(row.notes["texts"] + row.notes["planted"] for row in rows["work/signatures"])
         yield "bands signed and bands compared", signed * job.recipe.minhash.bands, received["band"]
 
 

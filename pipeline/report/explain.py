@@ -19,7 +19,10 @@ from pipeline.annotate.digests import url_digests
 from pipeline.config import Source
 from pipeline.decide.edits import apply_edits
 from pipeline.decide.mixture import MICRO
+from pipeline.decide.repeats_step import edits_of_part
 from pipeline.decide.thresholds import LANGUAGE_RULE, RULE_NAMES, RULES, failing_rules, thresholds_for
+from pipeline.dedup.clusters import forest_files
+from pipeline.dedup.earlier import whose_part
 from pipeline.phase import Job, need_rows
 from pipeline.report.lineage import find_copies, repeats_micro
 from pipeline.report.run_folder import read_document, split_locator
@@ -37,10 +40,11 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
     cluster = read_document(job, "clusters", locator).to_pylist()[0]
     document = documents.select([name for name in documents.schema.names if name != "text"]).to_pylist()[0]
     counts = measures.to_pylist()[0]
-    edits = counts.pop("edits")
+    counts.pop("edits")
     source = find_source(job, document["source"])
     part, row = split_locator(locator)
-    excerpt = apply_edits(documents["text"], measures["edits"])[0].as_py()[:_EXCERPT_CHARACTERS]
+    edits = edits_of_part(job, part).slice(row, 1)
+    excerpt = apply_edits(documents["text"], edits)[0].as_py()[:_EXCERPT_CHARACTERS]
     return {
         "id": document["id"].hex(),
         "part": part,
@@ -57,16 +61,28 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
         "rules": explain_rules(job, source.kind, measures),
         "decision": {name: decision[name] for name in ("kept", "reason", "failing", "validation")},
         "cluster": _cluster(job, cluster, decision),
-        "edits": edits,
+        "edits": edits.to_pylist()[0],
         **_placed(job, document, decision, locator),
     }
 
 
 def brief_document(job: Job, locator: int) -> dict[str, Any]:
-    """Where one document came from: id, source, place in the file, URL, date, title."""
-    document = read_document(job, "documents", locator, _BRIEF).to_pylist()[0]
-    source = find_source(job, document["source"])
-    return {**document, "id": document["id"].hex(), "licence": source.licence}
+    """Where one document came from: id, source, place in the file, URL, date, title; `run` names the folder
+    of an earlier run.
+    """
+    part, row = split_locator(locator)
+    own, number, _ = whose_part(job, part)
+    document = read_document(own, "documents", schema.locator(number, row), _BRIEF).to_pylist()[0]
+    source = find_source(own, document["source"])
+    run = {} if own is job else {"run": own.output}
+    return {**document, "id": document["id"].hex(), "licence": source.licence, **run}
+
+
+def read_excerpt(job: Job, locator: int, characters: int) -> str:
+    """The beginning of a document's text with the edits of its measures (personal data masked)."""
+    text = read_document(job, "documents", locator, ["text"])["text"]
+    edits = read_document(job, "measures", locator, ["edits"])["edits"]
+    return apply_edits(text, edits)[0].as_py()[:characters]
 
 
 def find_source(job: Job, name: str) -> Source:
@@ -114,28 +130,26 @@ def _cluster(job: Job, cluster: dict[str, Any], decision: dict[str, Any]) -> dic
         "size": cluster["cluster_size"],
         "members": [brief_document(job, member) for member in locators],
         "survivor": None if survivor is None or alone else brief_document(job, survivor),
+        "survivor_by": decision["survivor_by"],
+        "partners": [partner.hex() for partner in decision["partners"]],
     }
 
 
 def _first_members(job: Job, cluster: int, size: int) -> list[int]:
-    """The first locators of a cluster: labels are sorted by locator, and the smallest one is the cluster's
-    label.
-    """
-    file = need_rows(job, "work/components", [0])[0].file("work/components")
-    found: list[int] = []
-    with job.storage().open_input(file.name) as source:
-        labels = pq.ParquetFile(source)
-        for group in range(labels.num_row_groups):
-            limits = labels.metadata.row_group(group).column(1).statistics
-            if limits is not None and limits.has_min_max and not limits.min <= cluster <= limits.max:
-                continue
-            rows = labels.read_row_group(group, columns=["locator", "cluster"], use_threads=False)
-            found += rows.filter(pc.field("cluster") == pa.scalar(cluster, pa.uint64()))[
-                "locator"
-            ].to_pylist()
-            if len(found) >= min(size, SHOWN_MEMBERS):
-                break
-    return found[:SHOWN_MEMBERS]
+    """The first locators of a cluster, which are its label and those that the forest joins to it."""
+    wanted, found = min(size, SHOWN_MEMBERS) - 1, []
+    for file in forest_files(job):
+        with job.storage().open_input(file.name) as source:
+            forest = pq.ParquetFile(source)
+            for group in range(forest.num_row_groups):
+                limits = forest.metadata.row_group(group).column(1).statistics
+                if limits is not None and limits.has_min_max and not limits.min <= cluster <= limits.max:
+                    continue
+                rows = forest.read_row_group(group, use_threads=False)
+                found += rows.filter(pc.field("b") == pa.scalar(cluster, pa.uint64()))["a"].to_pylist()
+                if len(found) >= wanted:
+                    return [cluster, *sorted(found)[:wanted]]
+    return [cluster, *sorted(found)[:wanted]]
 
 
 def _placed(job: Job, document: dict[str, Any], decision: dict[str, Any], locator: int) -> dict[str, Any]:

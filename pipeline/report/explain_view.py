@@ -154,12 +154,16 @@ def _members(cluster: dict[str, Any]) -> Group:
     for member in members:
         lives = member["id"] == survivor
         name = member["url"] or f"{member['path']} at {member['offset']}"
-        whence = shown(f"{member['source']}  {member['date'][:10]}  ", style="dim")
-        line = Text.assemble((member["id"], "green" if lives else ""), "  survives" if lives else "", "\n")
+        run = f"{member['run']}  " if "run" in member else ""
+        whence = shown(f"{run}{member['source']}  {member['date'][:10]}  ", style="dim")
+        by = f"  survives, by {cluster['survivor_by'].replace('_', ' ')}" if lives else ""
+        line = Text.assemble((member["id"], "green" if lives else ""), by, "\n")
         table.add_row(line + whence + shown(name, limit=_TITLE_CHARACTERS))
     told = f"cluster {cluster['id']}: {cluster['size']:,} documents"
     if cluster["size"] > SHOWN_MEMBERS:
         told += f", the first {SHOWN_MEMBERS} of them"
+    if cluster["partners"]:
+        told += f"; with {len(cluster['partners'])} of earlier runs: {', '.join(cluster['partners'])}"
     if survivor is None:
         told += "; none passes the rules, so none survives"
     return Group(Text(told), table)

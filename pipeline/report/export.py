@@ -21,6 +21,7 @@ from rich.progress import track
 
 from pipeline.config import UsageError
 from pipeline.decide.edits import apply_edits
+from pipeline.decide.repeats_step import edits_of_part
 from pipeline.parts import file_sha256, read_batches
 from pipeline.phase import Job, need_rows
 from pipeline.report.explain import find_source
@@ -116,14 +117,14 @@ def _kept_batches(job: Job, part: int) -> Iterator[pa.RecordBatch]:
     rows, lengths = encoded_lengths(job, part)
     columns = {
         "documents": _DOCUMENTS,
-        "measures": ["language", "language_score", "edits", *_COUNTS],
+        "measures": ["language", "language_score", *_COUNTS],
         "decisions": ["kept", "validation"],
     }
     parts = [
         read_batches(storage, need_rows(job, step, [part])[0].file(step), columns=names)
         for step, names in columns.items()
     ]
-    clusters = _cluster_sizes(job, part)
+    clusters, edits = _cluster_sizes(job, part), edits_of_part(job, part)
     first = 0
     for documents, measures, decisions in zip(*parts, strict=True):
         end = first + documents.num_rows
@@ -134,6 +135,7 @@ def _kept_batches(job: Job, part: int) -> Iterator[pa.RecordBatch]:
                 job,
                 documents.filter(kept),
                 measures.filter(kept),
+                edits.slice(first, documents.num_rows).filter(kept),
                 decisions["validation"].filter(kept),
                 lengths[here],
                 clusters[first:end][kept.to_numpy(zero_copy_only=False)],
@@ -151,6 +153,7 @@ def _exported(
     job: Job,
     documents: pa.RecordBatch,
     measures: pa.RecordBatch,
+    edits: pa.ListArray,
     validation: pa.Array,
     tokens: np.ndarray,
     cluster_sizes: np.ndarray,
@@ -162,7 +165,7 @@ def _exported(
         "licence": pa.array([source.licence] * documents.num_rows),
         "language": measures["language"],
         "language_score": pa.array(measures["language_score"].to_numpy() / SCORE_STEPS),
-        "text": apply_edits(documents["text"], measures["edits"]),
+        "text": apply_edits(documents["text"], edits),
         "tokens": pa.array(tokens.astype(np.uint32)),
         "cluster_size": pa.array(cluster_sizes),
         "validation": validation,

@@ -16,8 +16,14 @@ PHASE_OF_STEP = {
     "work/signatures": "annotate",
     "work/candidates-scatter": "deduplicate",
     "work/candidates": "deduplicate",
+    "work/groups": "deduplicate",
+    "work/verified-evidence": "deduplicate",
+    "work/verified": "deduplicate",
     "work/components": "deduplicate",
     "clusters": "deduplicate",
+    "work/recall": "deduplicate",
+    "work/precision": "deduplicate",
+    "work/repeats": "decide",
     "decisions": "decide",
     "work/encoded": "decide",
     "work/mixture": "decide",
@@ -60,7 +66,7 @@ def gather_facts(job: Job, manifest: Mapping[str, Any]) -> Facts:
     for step in steps:
         for row in need_rows(job, step, range(job.parts)):
             written[PHASE_OF_STEP[step]] += sum(file.bytes for file in row.files)
-            for source, language, _, number, of_them in row.notes.get("kept", ()):
+            for source, language, _, number, of_them, _ in row.notes.get("kept", ()):
                 documents[source, language] += number
                 tokens[source, language] += of_them
     written["pack"] += sum(shard["bytes"] for shards in manifest["tokens"].values() for shard in shards)

@@ -13,12 +13,13 @@ import pyarrow as pa
 
 from pipeline.config import UsageError
 from pipeline.decide.mixture import copies as number_of_copies
+from pipeline.decide.mixture import rehydration
 from pipeline.pack.exchange import Dealing, deal
 from pipeline.pack.phase import SPLITS, shard_number
 from pipeline.pack.shards import BATCH_ROWS, shard_schema
 from pipeline.parts import PartFile
 from pipeline.phase import Job, need_rows, read_row
-from pipeline.report.run_folder import split_locator
+from pipeline.report.run_folder import read_document, split_locator
 
 _ROW_NAME = re.compile(rf"(?:.*/)?({'|'.join(SPLITS)})-(\d{{1,9}})(?:\.arrow)?:(\d{{1,9}})")
 
@@ -80,7 +81,8 @@ def find_copies(job: Job, document_id: bytes, locator: int, *, source: str, vali
     part, _ = split_locator(locator)
     split = SPLITS[validation]
     ids = pa.array([document_id], pa.binary(16))
-    micro = np.array([repeats_micro(job, source)], np.int64)
+    sizes = read_document(job, "clusters", locator)["cluster_size"].to_numpy()
+    micro = repeats_micro(job, source) * rehydration(sizes, job.recipe.decide.rehydrate)
     number = 1 if validation else int(number_of_copies(ids, micro, seed=job.recipe.seed)[0])
     (mixture,) = need_rows(job, "work/mixture", [0])
     dealing = Dealing(**mixture.notes["dealings"][split])

@@ -24,6 +24,7 @@ from pipeline.parts import file_sha256
 from pipeline.phase import Job, Row, fingerprint, load_plan
 from pipeline.recipe_file import recipe_to_tree
 from pipeline.report.audit import Audit
+from pipeline.report.duplicates import describe_duplicates
 
 FORMAT = 1
 _DIGESTED = ("documents", "measures", "clusters", "decisions", "work/shards")
@@ -71,6 +72,7 @@ def build_manifest(job: Job, audit: Audit) -> dict[str, Any]:
         "problems": audit.problems,
         "ledger": [{"phase": phase_of(entry.stage), **asdict(entry)} for entry in audit.totals.entries],
         "sources": sources,
+        "dedup": describe_duplicates(job, audit.rows, audit.totals),
         "vocabulary": {
             "file": vocabulary.file,
             "sha256": vocabulary.sha256,

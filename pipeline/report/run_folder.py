@@ -56,7 +56,7 @@ def split_locator(locator: int) -> tuple[int, int]:
 
 def find_locators(job: Job, family: str, key: bytes) -> list[int]:
     """Sorted locators of the documents with a 16-byte key; by one partition of index/id or index/url."""
-    partition = (int.from_bytes(key[:8], "little") >> 32) % job.partitions  # as candidates.py deals
+    partition = (int.from_bytes(key[:8], "big") >> 32) % job.partitions  # as candidates.py deals
     number = FAMILIES.index(family) * job.partitions + partition
     file = need_rows(job, "work/candidates", [number])[0].file(f"index/{family}")
     found: list[int] = []

@@ -19,9 +19,10 @@ from pipeline import schema
 from pipeline.config import Recipe
 from pipeline.decide import phase as decide
 from pipeline.decide.mixture import copies as number_of_copies
-from pipeline.decide.mixture import repeats_to_micro
+from pipeline.decide.mixture import rehydration, repeats_to_micro
 from pipeline.decide.survivors import MEMBER, VERDICT
 from pipeline.decide.thresholds import RULE_NAMES
+from pipeline.dedup.earlier import all_parts
 from pipeline.parts import read_batches
 from pipeline.phase import Job, need_rows
 from pipeline.report.run_folder import encoded_lengths
@@ -112,12 +113,11 @@ def simulate(job: Job, recipe: Recipe) -> Simulation:
 def _judge(job: Job) -> dict[int, np.ndarray]:
     """VERDICT rows by part."""
     found = [np.zeros(0, MEMBER)]
-    for part in range(job.parts):
+    for part in all_parts(job):
         found += decide.find_members(job, part)
     members = np.concatenate(found)
     del found
-    verdicts = decide.judge_members(job, members)
-    parts = (members["locator"] >> np.uint64(32)).astype(np.int64)
+    parts, verdicts = decide.judge_members(job, members)
     return {int(part): verdicts[parts == part] for part in np.unique(parts)}
 
 
@@ -130,6 +130,7 @@ class _Batch:
     ids: pa.Array
     languages: dict[str, np.ndarray]  # bool [rows] for every language in it
     characters: np.ndarray
+    cluster_sizes: np.ndarray
     before: _Chosen
     after: _Chosen
 
@@ -151,6 +152,7 @@ def _choose_both(job: Job, changed: Job, part: int, verdicts: np.ndarray) -> Ite
             documents["id"],
             _by_language(measures["language"]),
             measures["characters"].to_numpy().astype(np.int64),
+            clusters["cluster_size"].to_numpy(),
             _chosen(decide.evaluate_rules(job, documents, measures), decisions),
             _chosen(failing, after),
         )
@@ -196,7 +198,7 @@ def _tally(
 ) -> None:
     """Adds what one recipe keeps of a batch; `tokens` has NO_TOKENS where the run encoded nothing."""
     source = next(source for source in recipe.sources if source.name == batch.source)
-    micro = np.full(len(tokens), repeats_to_micro(source.repeats), np.int64)
+    micro = repeats_to_micro(source.repeats) * rehydration(batch.cluster_sizes, recipe.decide.rehydrate)
     copies = number_of_copies(batch.ids, micro, seed=recipe.seed).astype(np.int64)
     copies = np.where(chosen.validation, 1, copies)
     for language, among in batch.languages.items():

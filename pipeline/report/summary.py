@@ -3,6 +3,10 @@
 Nothing from data is printed as markup.
 """
 
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,6 +16,7 @@ from pipeline.plan import Estimate
 from pipeline.report.facts import Facts, gather_facts
 
 _SHOWN_REASONS = 4
+_SIMILAR = "0.80"  # planted copies of a similarity that every preset is meant to find
 _SHOWN_LANGUAGES = 12
 
 
@@ -42,9 +47,25 @@ def print_summary(console: Console, job: Job) -> None:
         f"{totals['kept']:,} of {totals['documents']:,} documents kept, {totals['tokens']:,} tokens in "
         f"{totals['rows']:,} rows; {verdict}[/]"
     )
+    console.print(_duplicates(manifest["dedup"]), highlight=False)
     for problem in manifest["problems"]:
         console.print(f"  [red]{escape(problem)}")
     console.print(f"content digest {manifest['content_digest']}", highlight=False)
+
+
+def _duplicates(dedup: Mapping[str, Any]) -> str:
+    """One line: what was found, and how well."""
+    counts = Counter[str]()
+    for bands in dedup["recall"].values():
+        for name, band in bands.items():
+            if name >= _SIMILAR:
+                counts.update(planted=band["planted"], found=band["found"])
+    recall = f"{counts['found']:,} of {counts['planted']:,} planted copies of similarity {_SIMILAR} or more"
+    precision = dedup["precision"]
+    pairs = "" if precision is None else f"; {precision:.1%} of sampled pairs are right"
+    return (
+        f"{dedup['clusters']:,} clusters of duplicates, {dedup['removed']:,} removed; found {recall}{pairs}"
+    )
 
 
 def _funnel(facts: Facts) -> Table:

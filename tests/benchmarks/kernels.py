@@ -20,6 +20,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[2])  # not this folder: pipel
 from pipeline.annotate.digests import text_digests  # noqa: E402
 from pipeline.kernels.fold import fold_text  # noqa: E402
 from pipeline.kernels.minhash import minhash_signatures  # noqa: E402
+from pipeline.kernels.shingles import Shingling  # noqa: E402
 from pipeline.kernels.text import measure_text  # noqa: E402
 
 PAGE_BYTES = 5_000
@@ -43,7 +44,7 @@ def read_pages(path: Path) -> Iterator[str]:
 
 def sign(text: pa.Array) -> object:
     """FineWeb's configuration: word 5-grams, 112 permutations."""
-    return minhash_signatures(text, shingle=5, permutations=112, seed=1)
+    return minhash_signatures(text, Shingling("words", 5, 500_000), permutations=112, seed=1)
 
 
 def sign_by_datasketch(text: pa.Array) -> None:

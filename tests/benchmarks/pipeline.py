@@ -64,7 +64,17 @@ BUDGET = (
     ("write", 0.15, "documents", ("digests", "write")),
     ("encode", 0.10, "work/encoded", ("encode",)),
 )
-DEDUPLICATE = ("work/candidates-scatter", "work/candidates", "work/components", "clusters")
+DEDUPLICATE = (
+    "work/candidates-scatter",
+    "work/candidates",
+    "work/groups",
+    "work/verified-evidence",
+    "work/verified",
+    "work/components",
+    "clusters",
+    "work/recall",
+    "work/precision",
+)
 BUDGETS = {line: allowed for line, allowed, *_ in BUDGET} | {"deduplicate": 0.05, "rest": 0.10}
 
 

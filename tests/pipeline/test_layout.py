@@ -22,8 +22,12 @@ ALLOWED = {
 }
 # Layers inside pipeline, lowest first; a module imports from its own layer (see STAGES) and from those below.
 BOTTOM = {"config", "schema", "storage", "ledger", "parts", "timings", "recipe_file", "kernels"}
+BOTTOM |= {"recipe_check"}
 MACHINERY = {"phase", "plan", "sandbox", "sandbox_child"}
 STAGES = ("annotate", "dedup", "decide", "pack", "report")
+# Modules of stages that hold steps: they read and commit parts, and may know other stages.
+STEPS = {"phase", "split", "derived", "tokens", "repeats_step"}
+STEPS |= {"earlier", "texts", "verified", "components", "stars", "clusters", "quality"}
 
 
 def imports(path: Path) -> list[str]:
@@ -80,9 +84,7 @@ def layer(name: str) -> int:
     if not parts or parts[0] in BOTTOM:
         return 0
     if parts[0] in STAGES:
-        return (
-            2 if parts[0] == "report" or "phase" in parts[1:2] or parts[1:2] in (["tokens"], ["split"]) else 1
-        )
+        return 2 if parts[0] == "report" or (len(parts) > 1 and parts[1] in STEPS) else 1
     return 2 if parts[0] in MACHINERY else 3
 
 

@@ -53,7 +53,7 @@ def test_order_of_work_and_repeated_bundles(small_run, said_by, tmp_path: Path, 
 
         monkeypatch.setitem(graph.STEPS, name, replace(step, plan=shuffled))
     job = plan_job(tmp_path)
-    run_job(job, graph.PHASES, "direct", 1, ["--direct_runner_bundle_repeat=2"])
+    run_job(job, graph.phases_of(job.recipe), "direct", 1, ["--direct_runner_bundle_repeat=2"])
     sweep(job)
     assert said_by(tmp_path) == said_by(small_run)
 
@@ -76,7 +76,7 @@ def test_portable_job_service(small_run, said_by, tmp_path: Path) -> None:
             time.sleep(0.1)
         job = plan_job(tmp_path)
         flags = [f"--job_endpoint=localhost:{port}", "--environment_type=LOOPBACK"]
-        run_job(job, graph.PHASES, "portable", 1, flags)
+        run_job(job, graph.phases_of(job.recipe), "portable", 1, flags)
         sweep(job)
     finally:
         service.terminate()
@@ -89,10 +89,10 @@ def test_every_shuffle_carries_integers_and_bytes(tmp_path: Path) -> None:
     pickled.
     """
     pipeline = beam.Pipeline(runner="FnApiRunner", options=PipelineOptions([]))
-    graph.build(pipeline, plan_job(tmp_path), graph.PHASES)
+    graph.build(pipeline, plan_job(tmp_path), graph.phases_of(plan_job(tmp_path).recipe))
     components = pipeline.to_runner_api().components
     shuffles = [t for t in components.transforms.values() if t.spec.urn == "beam:transform:group_by_key:v1"]
-    steps = [step for phase in graph.PHASES for step in phase.steps]
+    steps = [step for phase in graph.phases_of(plan_job(tmp_path).recipe) for step in phase.steps]
     assert len(shuffles) == sum(2 + len(step.scatters) for step in steps)
     for shuffle in shuffles:
         (source,) = shuffle.inputs.values()

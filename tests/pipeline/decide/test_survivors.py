@@ -6,7 +6,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.decide.survivors import MEMBER, NONE, choose_survivors, is_validation, survivor_keys
+from pipeline.decide.survivors import (
+    MEMBER,
+    NONE,
+    choose_survivors,
+    earlier_first,
+    find_partners,
+    is_validation,
+    name_deciders,
+    survivor_keys,
+)
 
 
 def members(*rows: tuple[int, int, int, list[int], bytes]) -> np.ndarray:
@@ -24,7 +33,7 @@ def test_best_passing_member_survives() -> None:
     rows = members(
         (5, 5, 1, [0, 10], b"a"), (5, 6, 0, [9, 99], b"b"), (5, 7, 1, [0, 11], b"c"), (8, 8, 0, [1], b"d")
     )
-    survivors, cluster_ids = choose_survivors(rows)
+    survivors, cluster_ids, _ = choose_survivors(rows)
     assert survivors.tolist() == [7, 7, 7, NONE]
     smallest = min(hashlib.md5(b"id" + name).digest() for name in (b"a", b"b", b"c"))
     assert cluster_ids[:3].tobytes() == smallest * 3
@@ -32,7 +41,7 @@ def test_best_passing_member_survives() -> None:
 
 def test_extreme_keys_are_ordered() -> None:
     low, high = np.iinfo(np.int64).min, np.iinfo(np.int64).max
-    survivors, _ = choose_survivors(
+    survivors, _, _ = choose_survivors(
         members((1, 1, 1, [low], b"a"), (1, 2, 1, [high], b"b"), (1, 3, 1, [0], b"c"))
     )
     assert set(survivors.tolist()) == {2}
@@ -47,7 +56,7 @@ def test_ties_go_to_the_smallest_digest_in_any_order() -> None:
     }
     for seed in range(5):
         shuffled = np.random.default_rng(seed).permutation(rows)
-        survivors, cluster_ids = choose_survivors(shuffled)
+        survivors, cluster_ids, _ = choose_survivors(shuffled)
         assert {int(c): int(s) for c, s in zip(shuffled["cluster"], survivors, strict=True)} == expected
         assert len({bytes(x) for x in cluster_ids.view("V16")}) == 4
 
@@ -59,12 +68,15 @@ def test_keys_of_the_policy() -> None:
             "url": ["http://a/bc", "", "http://a/b"],
             "characters": pa.array([5, 7, 6], pa.uint32()),
             "language_score": pa.array([9000, 1, 2], pa.uint16()),
+            "priority": [1, 2, 3],
+            "dump": [1, 0, 2],
         }
     )
     policy = ["priority", "newest", "oldest", "longest", "shortest_url", "language_score"]
-    keys = survivor_keys(batch, policy, np.array([1, 2, 3]))
-    best = keys.argmax(axis=0).tolist()
-    assert best == [2, 0, 2, 1, 2, 0]
+    policy += ["earlier", "shortest"]
+    keys = survivor_keys(batch, policy)
+    best = keys.argmax(axis=0)[: len(policy)].tolist()
+    assert best == [2, 0, 2, 1, 2, 0, 1, 0]
     assert keys[:, 1].argmin() == keys[:, 2].argmin() == 1  # no date is worst either way
     assert keys[:, 4].argmin() == 1  # so is no URL
 
@@ -80,3 +92,48 @@ def test_validation_takes_its_share_and_depends_on_the_id_alone(share: float) ->
     if share == 0.05:
         assert not np.array_equal(is_validation(ids, share, seed=4), chosen)
         assert is_validation(ids, 0.1, seed=3)[chosen].all()
+
+
+def test_what_decided_is_recorded() -> None:
+    rows = members(
+        (1, 1, 1, [5, 3], b"a"),
+        (1, 2, 1, [5, 2], b"b"),
+        (2, 3, 1, [1, 9], b"c"),
+        (2, 4, 1, [2, 0], b"d"),
+        (3, 5, 1, [1], b"e"),
+        (3, 6, 1, [1], b"f"),
+        (4, 7, 1, [1], b"g"),
+        (4, 8, 0, [9], b"h"),
+        (5, 9, 0, [9], b"i"),
+    )
+    rows["digest"][8] = rows["digest"][7]
+    by = name_deciders(choose_survivors(rows).by, ["priority", "longest"]).tolist()
+    assert by == ["longest"] * 2 + ["priority"] * 2 + ["text_digest"] * 2 + ["only"] * 3
+    twins = members((1, 1, 1, [5], b"a"), (1, 2, 1, [5], b"b"))
+    twins["digest"] = 7
+    assert name_deciders(choose_survivors(twins).by, ["priority"]).tolist() == ["id", "id"]
+
+
+def test_documents_of_earlier_runs_come_first_if_they_pass() -> None:
+    old, older = 7 << 32, 8 << 32 | 1  # this run has 7 parts
+    rows = members(
+        (1, 1, 1, [9], b"a"), (1, old, 1, [0], b"b"), (2, 2, 1, [0], b"c"), (2, older, 0, [0], b"d")
+    )
+    survivors = choose_survivors(earlier_first(rows, 7)).survivor.tolist()
+    assert survivors == [old, old, 2, 2]
+
+
+def test_partners_are_named_for_every_member_of_this_run() -> None:
+    old = [part << 32 for part in (7, 8, 9)]
+    rows = members(
+        (1, 1, 1, [], b"a"),
+        (1, old[0], 1, [], b"x"),
+        (2, 2, 1, [], b"b"),
+        (1, 3, 1, [], b"c"),
+        (1, old[1], 1, [], b"y"),
+        (1, old[2], 1, [], b"x"),
+    )
+    at, partners = find_partners(rows, 7)
+    named = sorted(hashlib.md5(b"id" + name).digest() for name in (b"x", b"y"))
+    assert at.tolist() == [0, 0, 3, 3]
+    assert partners.tobytes() == b"".join(named) * 2

@@ -27,7 +27,8 @@ def test_equal_digests_become_stars_from_the_smallest_locator() -> None:
 
 def test_edges_do_not_depend_on_arrival() -> None:
     keys = np.random.default_rng(1).integers(0, 300, size=(500, 4), dtype=np.uint64) << np.uint64(32)
-    rows = candidates.band_rows(keys, np.arange(500, dtype=np.uint64))
+    ranks, digests = np.zeros(500, np.uint32), np.zeros(500, np.uint64)
+    rows = candidates.band_rows(keys, ranks, digests, np.arange(500, dtype=np.uint64))
     found = []
     for seed in range(3):
         by_key = shuffle(rows, candidates.BAND, 8, seed)

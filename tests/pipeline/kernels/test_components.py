@@ -5,71 +5,72 @@ import pytest
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components as scipy_components
 
-from pipeline.kernels.components import connected_components
+from pipeline.kernels.components import forest_edges, join_edges, new_forest, part_starts
+
+ROWS = np.array([700, 0, 1, 1_299], np.int64)
+STARTS = part_starts(ROWS)
 
 
-def edge_array(*pairs: tuple[int, int]) -> np.ndarray:
-    return np.array(pairs, np.uint64).reshape(-1, 2)
+def locators(nodes: np.ndarray) -> np.ndarray:
+    part = np.searchsorted(STARTS, nodes, side="right") - 1
+    return part.astype(np.uint64) << np.uint64(32) | (nodes - STARTS[part]).astype(np.uint64)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_labels_and_sizes_are_scipys(seed: int) -> None:
+def forest(edges: np.ndarray, blocks: int = 1, dtype: type = np.uint32) -> list[list[int]]:
+    parents = new_forest(STARTS).astype(dtype)
+    for block in np.array_split(edges, blocks):
+        join_edges(parents, STARTS, block)
+    return np.concatenate([np.empty((0, 2), np.uint64), *forest_edges(parents, STARTS)]).tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.uint64])
+@pytest.mark.parametrize("seed", range(10))
+def test_roots_are_the_smallest_of_scipys_components(seed: int, dtype: type) -> None:
     rng = np.random.default_rng(seed)
-    limit = int(rng.integers(1, 2_000))
-    # Locators with the upper bit set show whether anything is signed or floating on the way.
-    names = np.unique(rng.integers(2**62, 2**64, limit, dtype=np.uint64))
-    edges = rng.integers(0, limit, (int(rng.integers(1, 2_000)), 2))
-    found = connected_components(names[edges])
-
-    _, scipy_label = scipy_components(
-        coo_array((np.ones(len(edges)), edges.T), shape=(limit, limit)), directed=False
-    )
-    touched = np.unique(edges)
-    np.testing.assert_array_equal(found.nodes, names[touched])
-    for label, size, node in zip(found.labels, found.sizes, touched, strict=True):
-        members = touched[scipy_label[touched] == scipy_label[node]]
-        assert label == names[members.min()]
-        assert size == len(members)
+    nodes = int(STARTS[-1])
+    edges = rng.integers(0, nodes, (int(rng.integers(1, 2 * nodes)), 2))
+    graph = coo_array((np.ones(len(edges)), edges.T), shape=(nodes, nodes))
+    label = scipy_components(graph, directed=False)[1]
+    smallest = np.full(label.max() + 1, nodes)
+    np.minimum.at(smallest, label, np.arange(nodes))
+    joined = np.flatnonzero(smallest[label] != np.arange(nodes))
+    wanted = np.stack([locators(joined), locators(smallest[label][joined])], axis=1)
+    assert forest(locators(edges), dtype=dtype) == wanted.tolist()
 
 
-def test_order_direction_and_repetition_do_not_matter() -> None:
+def test_order_direction_repetition_and_blocks_do_not_matter() -> None:
     rng = np.random.default_rng(7)
-    edges = rng.integers(0, 3_000, (2_500, 2)).astype(np.uint64)
-    expected = connected_components(edges)
-    shuffled = np.concatenate([edges[:900], edges])[rng.permutation(3_400)]
+    edges = locators(rng.integers(0, int(STARTS[-1]), (1_500, 2)))
+    shuffled = np.concatenate([edges[:900], edges])[rng.permutation(2_400)]
     flip = rng.random(len(shuffled)) < 0.5
     shuffled[flip] = shuffled[flip][:, ::-1]
-    for one, other in zip(expected, connected_components(shuffled), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert forest(edges) == forest(shuffled, blocks=17)
 
 
-def test_long_chains_in_both_directions() -> None:
-    chain = np.arange(100_000, dtype=np.uint64)
-    for nodes in (chain, chain[::-1]):
-        found = connected_components(np.stack([nodes[:-1], nodes[1:]], axis=1))
-        assert not found.labels.any()
-        assert (found.sizes == 100_000).all()
+def test_long_chains_and_stars() -> None:
+    order = np.random.default_rng(1).permutation(int(STARTS[-1]))
+    chain = np.stack([order[:-1], order[1:]], axis=1)
+    star = np.stack([np.full(len(order), order[0]), order], axis=1)
+    for edges in (chain, chain[::-1], star):
+        found = forest(locators(edges))
+        assert len(found) == len(order) - 1
+        assert {root for _, root in found} == {0}
 
 
-def test_loops_and_an_empty_graph() -> None:
-    alone = connected_components(edge_array((5, 5)))
-    assert (alone.nodes.tolist(), alone.labels.tolist(), alone.sizes.tolist()) == ([5], [5], [1])
-    nothing = connected_components(edge_array())
-    assert [column.tolist() for column in nothing] == [[], [], []]
-    assert [column.dtype for column in nothing] == [np.uint64, np.uint64, np.uint32]
+def test_nothing_and_loops() -> None:
+    assert forest(np.empty((0, 2), np.uint64)) == []
+    assert forest(locators(np.array([[5, 5], [1999, 1999]]))) == []
 
 
-def test_the_edges_are_left_as_they_were_and_may_be_a_view() -> None:
-    edges = edge_array((9, 1), (1, 4), (7, 8), (8, 9))
-    view = np.asfortranarray(edges)[::-1]
-    before = view.copy()
-    assert connected_components(view).labels.tolist() == [1, 1, 1, 1, 1]
-    np.testing.assert_array_equal(view, before)
+@pytest.mark.parametrize("locator", [700, 1 << 32, 3 << 32 | 1_299, 4 << 32, 2**64 - 1])
+def test_a_document_that_is_not_there_is_refused(locator: int) -> None:
+    with pytest.raises(ValueError, match=f"{locator:#x} names a document"):
+        forest(np.array([[0, 1], [0, locator]], np.uint64))
 
 
 @pytest.mark.parametrize(
-    "edges", [np.zeros((3, 2), np.int64), np.zeros((3, 3), np.uint64), np.zeros(4, np.uint64)]
+    "edges", [np.zeros(4, np.uint64), np.zeros((2, 2), np.int64), np.zeros((2, 3), np.uint64)]
 )
-def test_other_arrays_are_refused(edges: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="edges must be uint64"):
-        connected_components(edges)
+def test_other_shapes_are_refused(edges: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="edges must be"):
+        join_edges(new_forest(STARTS), STARTS, edges)

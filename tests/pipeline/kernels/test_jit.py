@@ -16,9 +16,15 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 EVERY_KERNEL = """
 import numba, numpy as np, pyarrow as pa
-from pipeline.kernels.components import connected_components
+from pipeline.config import FOLDS
+from pipeline.kernels.compare import CONTAINMENT, JACCARD, SIGNATURE, Evidence, match_members
+from pipeline.kernels.components import forest_edges, join_edges, new_forest, part_starts
+from pipeline.kernels.datasketch import datasketch_signatures
 from pipeline.kernels.fold import fold_text
 from pipeline.kernels.minhash import band_keys, minhash_signatures
+from pipeline.kernels.passages import find_passages
+from pipeline.kernels.planted import plant
+from pipeline.kernels.shingles import Shingling, shingle_sets
 from pipeline.kernels.text import measure_text
 
 lines = ["A first line, don’t you know...", "• 第二行：米酒和茶。", "", "  ", "ไทย ภาษา", "한국어 문장"]
@@ -32,11 +38,29 @@ healthy = pa.array([whole, None, "", "a", "\\n", "'", "…", "𠀀", whole * 5, 
 for text in (healthy, healthy[:0], broken):
     measure_text(text)
     fold_text(text)
-    signatures = minhash_signatures(text, shingle=5, permutations=7, seed=1).signatures
-    band_keys(signatures.drop_null(), bands=3, rows=2)
-rng = np.random.default_rng(1)
-connected_components(rng.integers(0, 50, (80, 2)).astype(np.uint64))
-connected_components(np.empty((0, 2), np.uint64))
+    for fold in FOLDS:
+        if text is not broken or "nfkc" not in fold:
+            fold_text(text, fold=fold)
+    for unit in ("words", "characters"):
+        shingling = Shingling(unit, 5, 1_000)
+        signatures = minhash_signatures(text, shingling, permutations=7, seed=1).signatures
+        band_keys(signatures.drop_null(), bands=3, rows=2)
+        datasketch_signatures(text, shingling, permutations=7, seed=1)
+        sets = shingle_sets(text, shingling)
+        groups, documents = np.array([0, len(text)]), np.arange(len(text))
+        for measure in (SIGNATURE, JACCARD, CONTAINMENT):
+            follows = documents % 3 == 2
+            match_members(groups, documents, follows, Evidence(*sets), measure=measure, least=500_000)
+        ids = pa.array([bytes([row] * 16) for row in range(len(text))], pa.binary(16))
+        plant(text, ids, shingling, seed=1)
+    for paragraphs in (False, True):
+        find_passages(text, paragraphs=paragraphs, least=1)
+tokens = pa.array([[1, 2, 3], None, []], pa.list_(pa.int32()))
+minhash_signatures(tokens, Shingling("tokens", 2, 10), permutations=3, seed=1)
+starts = part_starts(np.array([50]))
+parents = new_forest(starts)
+join_edges(parents, starts, np.random.default_rng(1).integers(0, 50, (80, 2)).astype(np.uint64))
+list(forest_edges(parents, starts))
 print("checked", numba.config.BOUNDSCHECK)
 """
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,17 +11,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.kernels.minhash import band_keys, minhash_signatures, permutation_constants
+from pipeline.kernels.minhash import Signatures, band_keys, minhash_signatures, permutation_constants
+from pipeline.kernels.shingles import Shingling, shingle_sets
 
 REAL_TEXT = Path(__file__).resolve().parents[3] / "../shared/data/text"
 PERMUTATIONS = 112
 
 
+def signed(units: pa.Array, *, shingle: int, permutations: int, seed: int, unit: str = "words") -> Signatures:
+    shingling = Shingling(unit, shingle, 500_000)
+    return minhash_signatures(units, shingling, permutations=permutations, seed=seed)
+
+
 def sign(texts: Sequence[str | None], *, shingle: int = 5, seed: int = 1) -> list[list[int] | None]:
     text = pa.array(texts, pa.string())
-    return minhash_signatures(
-        text, shingle=shingle, permutations=PERMUTATIONS, seed=seed
-    ).signatures.to_pylist()
+    return signed(text, shingle=shingle, permutations=PERMUTATIONS, seed=seed).signatures.to_pylist()
 
 
 def agreement(one: list[int] | None, other: list[int] | None) -> float:
@@ -93,28 +98,78 @@ def test_order_matters_and_so_does_one_word() -> None:
     assert agreement(base, turned) < 0.05
 
 
-def test_no_words_no_signature_few_words_one_shingle() -> None:
-    text = pa.array([None, "", "?! 😀", "one two", "One, two", "two one", "a b c d", "a b c d e", "茶"])
-    signatures, short = minhash_signatures(text, shingle=5, permutations=PERMUTATIONS, seed=1)
-    rows = signatures.to_pylist()
-    assert [row is None for row in rows] == [True, True, True] + [False] * 6
-    assert short.to_pylist() == [False, False, False, True, True, True, True, False, True]
-    assert rows[3] == rows[4]
-    assert agreement(rows[3], rows[5]) < 0.05
-    assert agreement(rows[6], rows[7]) < 0.05
+def test_what_is_shorter_than_a_shingle_has_no_signature() -> None:
+    text = pa.array([None, "", "?! 😀", "one two", "a b c d", "a b c d e", "茶", "中文字很短"])
+    signatures, short, capped = signed(text, shingle=5, permutations=PERMUTATIONS, seed=1)
+    assert [row is None for row in signatures.to_pylist()] == [True] * 5 + [False, True, False]
+    assert short.to_pylist() == [False, False, False, True, True, False, True, False]
+    assert capped.true_count == 0
+
+
+@pytest.mark.parametrize("unit", ["words", "characters"])
+def test_the_cap_is_exact_in_characters(unit: str) -> None:
+    for text in ("one two three four five six seven eight", "中文字很短也要签名一下吧", "aé😀b cdé😀 fg" * 3):
+        for most in range(6, len(text) + 2):
+            shingling = Shingling(unit, 2, most)
+            found = minhash_signatures(pa.array([text]), shingling, permutations=8, seed=1)
+            cut = minhash_signatures(pa.array([text[:most]]), Shingling(unit, 2, 999), permutations=8, seed=1)
+            assert found.signatures.to_pylist() == cut.signatures.to_pylist()
+            assert found.capped.to_pylist() == [most < len(text)]
+
+
+def test_characters_fold_case_and_white_space_only() -> None:
+    texts = ["  Ab,\n\t cd Éf ", "ab, cd éf", "ab cd éf"]
+    one, same, other = (
+        sign_characters.to_pylist()
+        for sign_characters in (
+            signed(pa.array([text]), shingle=4, permutations=64, seed=1, unit="characters").signatures
+            for text in texts
+        )
+    )
+    assert one == same != other
+
+
+def test_token_ids_are_shingled_like_any_unit() -> None:
+    tokens = pa.array([[5, 6, 7, 8], None, [1, 2], [], list(range(3000)), [5, 6, 7, 8]], pa.list_(pa.int32()))
+    found = signed(tokens, shingle=3, permutations=32, seed=1, unit="tokens")
+    rows = found.signatures.to_pylist()
+    assert [row is None for row in rows] == [False, True, True, True, False, False]
+    assert rows[0] == rows[5]
+    assert found.short.to_pylist() == [False, False, True, False, False, False]
+    sliced = signed(tokens.slice(4, 2), shingle=3, permutations=32, seed=1, unit="tokens")
+    assert sliced.signatures.to_pylist() == rows[4:]
+    with pytest.raises(TypeError, match="int32"):
+        signed(pa.array([["a"]]), shingle=3, permutations=3, seed=1, unit="tokens")
+
+
+@pytest.mark.parametrize("unit", ["words", "characters"])
+def test_shingle_sets_have_the_jaccard_of_python_sets(unit: str) -> None:
+    rng = random.Random(3)
+    texts = [
+        " ".join(rng.choice(["a", "bb", "中", "don't", "é"]) for _ in range(n)) for n in (0, 3, 40, 3_000)
+    ]
+    units = [list(text) if unit == "characters" else re.findall(r"[a-z'é]+|中", text) for text in texts]
+    width = 3
+    expected = [{tuple(u[at : at + width]) for at in range(len(u) - width + 1)} for u in units]
+    found = [
+        set(hashes.tolist())
+        for hashes in shingle_sets(pa.array(texts), Shingling(unit, width, 10**6)).split()
+    ]
+    assert [len(hashes) for hashes in found] == [len(shingles) for shingles in expected]
+    for one in range(4):
+        for other in range(4):
+            assert len(found[one] & found[other]) == len(expected[one] & expected[other])
 
 
 @pytest.mark.parametrize("storage", [pa.string(), pa.large_string()])
 def test_slices_are_signed_like_whole_arrays(storage: pa.DataType) -> None:
     texts = ["gone", "a b c d e f", None, "", "x y", "gone"]
-    sliced = minhash_signatures(pa.array(texts, storage).slice(1, 4), shingle=3, permutations=9, seed=2)
-    alone = [
-        minhash_signatures(pa.array([t], storage), shingle=3, permutations=9, seed=2) for t in texts[1:5]
-    ]
+    sliced = signed(pa.array(texts, storage).slice(1, 4), shingle=3, permutations=9, seed=2)
+    alone = [signed(pa.array([t], storage), shingle=3, permutations=9, seed=2) for t in texts[1:5]]
     assert sliced.signatures.to_pylist() == [one.signatures.to_pylist()[0] for one in alone]
     assert sliced.short.to_pylist() == [one.short.to_pylist()[0] for one in alone]
     assert sliced.signatures.type == pa.list_(pa.uint32(), 9)
-    assert len(minhash_signatures(pa.array([], storage), shingle=3, permutations=9, seed=2).signatures) == 0
+    assert len(signed(pa.array([], storage), shingle=3, permutations=9, seed=2).signatures) == 0
 
 
 @pytest.mark.parametrize("words", [1_023, 1_024, 1_025, 2_053, 5_000])
@@ -139,19 +194,15 @@ def test_signatures_are_frozen() -> None:
     """A change here means: signatures of earlier runs no longer meet those of this version."""
     factors, terms = permutation_constants(2, 1)
     assert (factors.tolist(), terms.tolist()) == ([2298633409, 1703865447], [2433363436, 3203108257])
-    text = pa.array(
-        ["The quick brown fox jumps over the lazy dog.", "敏捷的棕色狐狸跳过了懒狗。", "Two words"]
-    )
-    signatures = minhash_signatures(text, shingle=5, permutations=4, seed=1).signatures
+    text = pa.array(["The quick brown fox jumps over the lazy dog.", "敏捷的棕色狐狸跳过了懒狗。"])
+    signatures = signed(text, shingle=5, permutations=4, seed=1).signatures
     assert signatures.to_pylist() == [
         [341762059, 1234261575, 917427503, 155453733],
         [409509164, 822735656, 372218798, 62037051],
-        [3033835502, 3383704047, 4197948716, 3526671910],
     ]
     assert band_keys(signatures, bands=2, rows=2).tolist() == [
         [3214104194285398531, 2121296000536437376],
         [4728412191411552431, 8863460433148195004],
-        [17101337535989561651, 5561161360283965427],
     ]
 
 
@@ -171,13 +222,13 @@ def test_band_keys_meet_exactly_where_bands_are_equal() -> None:
 
 
 def test_impossible_configurations_are_refused() -> None:
-    signatures = minhash_signatures(pa.array(["a", None]), shingle=1, permutations=8, seed=1).signatures
+    signatures = signed(pa.array(["a", None]), shingle=1, permutations=8, seed=1).signatures
     with pytest.raises(ValueError, match="1 signatures are null"):
         band_keys(signatures, bands=2, rows=2)
     with pytest.raises(ValueError, match="3 bands of 3 rows"):
         band_keys(signatures.slice(0, 1), bands=3, rows=3)
     with pytest.raises(ValueError, match="at least 1"):
-        minhash_signatures(pa.array(["a"]), shingle=0, permutations=8, seed=1)
+        signed(pa.array(["a"]), shingle=0, permutations=8, seed=1)
 
 
 def test_different_words_have_different_hashes() -> None:
@@ -187,7 +238,7 @@ def test_different_words_have_different_hashes() -> None:
         pytest.skip(f"real text is not here: {path}")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         words = sorted({w.lower() for line in lines for w in json.loads(line)["text"].split() if w.isalpha()})
-    one = minhash_signatures(pa.array(words), shingle=5, permutations=1, seed=1).signatures
+    one = signed(pa.array(words), shingle=1, permutations=1, seed=1).signatures
     distinct = len(set(one.flatten().to_pylist()))
     chance = len(words) ** 2 / 2**33
     assert len(words) > 20_000

@@ -1,0 +1,177 @@
+"""What is made of stored text, row by row aligned with documents/: measures, and signatures.
+
+Signatures stand beside the digest of the folded text and what was too short or too long to be signed whole.
+Each has a fingerprint of its own: a changed model or shingle size reads no page again.
+"""
+
+from collections.abc import Collection
+from functools import cache, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import schema
+from pipeline.annotate.digests import text_digests
+from pipeline.annotate.measure import measure_documents
+from pipeline.kernels.compare import JACCARD, similarity_ppm
+from pipeline.kernels.datasketch import datasketch_signatures
+from pipeline.kernels.minhash import minhash_signatures
+from pipeline.kernels.planted import choose_planted, plant
+from pipeline.kernels.shingles import Shingling, shingle_sets
+from pipeline.kernels.text import measure_text
+from pipeline.ledger import IN, OUT, Count
+from pipeline.pack.encode import Encoder, load_encoder
+from pipeline.pack.vocabulary import find_vocabulary
+from pipeline.parts import PartWriter
+from pipeline.phase import Job, Row, commit, fingerprint
+from pipeline.timings import Timings
+
+_MEASURES_VERSION = 2
+_SIGNATURES_VERSION = 2
+
+MEASURES, SIGNATURES = "measures", "work/signatures"
+MEASURES_SCHEMA = schema.arrow_schema(schema.MEASURES)
+
+
+def _measures_made_of(job: Job, documents: Row) -> str:
+    annotate = job.recipe.annotate
+    model = (job.hashes[annotate.language_model], version("fasttext-predict"))
+    return fingerprint(_MEASURES_VERSION, model, annotate.mask_personal_data, documents.content)
+
+
+def _signatures_made_of(job: Job, documents: Row) -> str:
+    minhash, fold = job.recipe.minhash, job.recipe.deduplicate.fold
+    shape = (minhash.unit, minhash.shingle, minhash.bands * minhash.rows, minhash.max_characters)
+    vocabulary = job.hashes[job.recipe.pack.vocabulary] if minhash.unit == "tokens" else ""
+    hashed = (minhash.hash, minhash.seed, vocabulary)
+    return fingerprint(_SIGNATURES_VERSION, shape, hashed, fold, job.recipe.seed, documents.content)
+
+
+MADE_OF = {MEASURES: _measures_made_of, SIGNATURES: _signatures_made_of}
+
+
+@cache
+def load_kernels() -> None:
+    """Loads or compiles machine code once per process, so that it is on no stage's account."""
+    text = pa.array(["a"])
+    text_digests(text)
+    measure_text(text)
+    minhash_signatures(text, Shingling("words", 1, 1), permutations=1, seed=0)
+
+
+class DerivedWriters:
+    """The parts that are made of a documents part: those of `steps` that have to be made."""
+
+    def __init__(
+        self, job: Job, part: int, scratch: Path, steps: Collection[str] = (MEASURES, SIGNATURES)
+    ) -> None:
+        self._job, self._part = job, part
+        permutations = job.recipe.minhash.bands * job.recipe.minhash.rows
+        schemas = {MEASURES: MEASURES_SCHEMA, SIGNATURES: schema.signatures_schema(permutations)}
+        self._writers = {step: PartWriter(scratch, step, part, schemas[step]) for step in steps}
+        self._planted = None
+        if SIGNATURES in steps:
+            self._planted = PartWriter(scratch, "work/planted", part, schema.planted_schema(permutations))
+        self._notes = dict.fromkeys(("signed", "short", "capped", "planted"), 0)
+        self._texts: set[bytes] = set()  # folded digests of what is signed
+
+    def write(self, batch: pa.RecordBatch, timings: Timings) -> None:
+        """Measures and signs a batch that has id, text, language and language_score."""
+        if writer := self._writers.get(MEASURES):
+            with timings.stage("rules"):
+                measures = measure_documents(
+                    batch, mask_personal_data=self._job.recipe.annotate.mask_personal_data
+                )
+            with timings.stage("write"):
+                writer.write(measures)
+        if writer := self._writers.get(SIGNATURES):
+            with timings.stage("sign"):
+                signed = sign(self._job, batch["text"])
+            with timings.stage("plant"):
+                planted = _plant(self._job, batch, writer.rows)
+            self._count(signed, planted)
+            with timings.stage("write"):
+                writer.write(signed)
+                if self._planted:
+                    self._planted.write(planted)
+
+    def _count(self, signed: pa.RecordBatch, planted: pa.RecordBatch) -> None:
+        present = signed["signature"].is_valid()
+        self._notes["signed"] += present.true_count
+        self._notes["short"] += signed["short"].true_count
+        self._notes["capped"] += signed["capped"].true_count
+        self._notes["planted"] += planted.num_rows - planted["signature"].null_count
+        self._texts.update(signed["fold_digest"].filter(present).to_pylist())
+
+    def commit(self, documents: Row, timings: Timings) -> None:
+        """Commits what was written."""
+        for step, writer in self._writers.items():
+            count, stage = Count(), step.removeprefix("work/")
+            count.add(stage, IN, documents.file("documents").rows)
+            count.add(stage, OUT, writer.rows)
+            made_of = MADE_OF[step](self._job, documents)
+            notes = {**self._notes, "texts": len(self._texts)} if step == SIGNATURES else {}
+            with timings.stage("write"):
+                files = [writer.finish()]
+                if step == SIGNATURES and self._planted:
+                    files.append(self._planted.finish())
+            commit(self._job, step, self._part, made_of=made_of, files=files, count=count, notes=notes)
+
+
+def sign(job: Job, text: pa.Array) -> pa.RecordBatch:
+    """work/signatures of texts."""
+    minhash = job.recipe.minhash
+    signatures = datasketch_signatures if minhash.hash == "datasketch" else minhash_signatures
+    permutations = minhash.bands * minhash.rows
+    signed = signatures(units_of(job, text), shingling_of(job), permutations=permutations, seed=minhash.seed)
+    digests = text_digests(text, fold=job.recipe.deduplicate.fold)
+    return pa.RecordBatch.from_arrays([*signed, digests], schema=schema.signatures_schema(permutations))
+
+
+def _plant(job: Job, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
+    """work/planted of a batch that begins at `first_row` of its part."""
+    shingling, seed = shingling_of(job), job.recipe.seed
+    permutations = job.recipe.minhash.bands * job.recipe.minhash.rows
+    rows = choose_planted(batch["id"], first_row, seed=seed)
+    chosen = batch.select(["id", "text"]).take(pa.array(rows))
+    copies, levels = plant(chosen["text"], chosen["id"], shingling, seed=seed)
+    signed = sign(job, copies)
+    originals = shingle_sets(units_of(job, chosen["text"]), shingling)
+    edited = shingle_sets(units_of(job, copies), shingling)
+    jaccard = [
+        similarity_ppm(one, other, measure=JACCARD)
+        for one, other in zip(originals.split(), edited.split(), strict=True)
+    ]
+    shingles = pa.ListArray.from_arrays(pa.array(edited.offsets.astype(np.int32)), pa.array(edited.hashes))
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array((rows + first_row).astype(np.uint32)),
+            pa.array(levels),
+            pa.array(jaccard, pa.uint32()),
+            signed["signature"],
+            signed["fold_digest"],
+            shingles,
+        ],
+        schema=schema.planted_schema(permutations),
+    )
+
+
+def shingling_of(job: Job) -> Shingling:
+    """How the recipe cuts texts into shingles."""
+    minhash = job.recipe.minhash
+    return Shingling(minhash.unit, minhash.shingle, minhash.max_characters)
+
+
+def units_of(job: Job, text: pa.Array) -> pa.Array:
+    """What shingles are made of: the text itself, or its token ids."""
+    if job.recipe.minhash.unit != "tokens":
+        return text
+    name = job.recipe.pack.vocabulary
+    return _encoder(name, job.hashes[name]).encode_batch(text)
+
+
+@lru_cache(maxsize=1)
+def _encoder(name: str, sha256: str) -> Encoder:
+    return load_encoder(find_vocabulary(name), sha256=sha256)

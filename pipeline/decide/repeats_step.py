@@ -1,0 +1,140 @@
+"""The step work/repeats: lines or paragraphs that occur before in the kept corpus are cut out, as edits.
+
+Only kept documents take part: if all did, the one copy of a line that stays could stand in a document that is
+dropped, and the line would be lost. Of all its occurrences the first stays, in order of validation documents
+(what they hold is not trained on elsewhere), then dump, then text digest, then place; repetitions inside a
+document count too.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import schema
+from pipeline.decide.edits import merge_edits
+from pipeline.dedup.candidates import digest_words, scatter_blocks, spread
+from pipeline.kernels.passages import find_passages
+from pipeline.ledger import Count
+from pipeline.parts import PartWriter, read_batches
+from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_rows
+from pipeline.timings import Timings
+
+REASON = "repeated"
+_VERSION = 1
+_PASSAGE = np.dtype([("key", "<u8"), ("order", "<u8"), ("locator", "<u8"), ("start", "<u4"), ("end", "<u4")])
+_CUT = np.dtype([("row", "<u4"), ("start", "<u4"), ("end", "<u4")])
+_REPEATS = pa.schema([("edits", schema.EDITS)])
+_HELD_OUT_FIRST = np.uint64(1) << np.uint64(63)
+_DUMP_SHIFT, _DIGEST_SHIFT = np.uint64(49), np.uint64(15)
+
+
+def _keys(job: Job) -> Iterator[tuple[int, bytes]]:
+    parts, decide = range(job.parts), job.recipe.decide
+    contents = [row.content for step in ("documents", "decisions") for row in need_rows(job, step, parts)]
+    dumps = [(source.name, source.dump) for source in job.recipe.sources]
+    made_of = fingerprint(_VERSION, decide.repeated, decide.repeated_characters, dumps, contents)
+    for part, row in enumerate(read_rows(job, "work/repeats", parts)):
+        if not is_done(job, row, made_of):
+            yield part, made_of.encode()
+
+
+def _plan(job: Job) -> Iterator[tuple[int, bytes]]:
+    if any(True for _ in _keys(job)):
+        yield from ((part, b"") for part in range(job.parts))
+
+
+def _scatter_passages(
+    job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
+) -> Iterator[tuple[int, bytes]]:
+    """The passages of a part's kept documents, to the partitions of their keys."""
+    decide = job.recipe.decide
+    dumps = {source.name: source.dump for source in job.recipe.sources}
+    documents, decisions = (need_rows(job, step, [part])[0].file(step) for step in ("documents", "decisions"))
+    start = schema.locator(part, 0)
+    for batch, chosen in zip(
+        read_batches(job.storage(), documents, columns=["source", "text", "text_digest"]),
+        read_batches(job.storage(), decisions, columns=["kept", "validation"]),
+        strict=True,
+    ):
+        rows = np.flatnonzero(chosen["kept"].to_numpy(zero_copy_only=False))
+        kept = batch.filter(chosen["kept"])
+        held_out = chosen["validation"].to_numpy(zero_copy_only=False)[rows]
+        dump = np.uint64(dumps[batch["source"][0].as_py()])
+        order = np.where(held_out, np.uint64(0), _HELD_OUT_FIRST) | dump << _DUMP_SHIFT
+        order |= digest_words(kept["text_digest"])[:, 0] >> _DIGEST_SHIFT
+        found = find_passages(
+            kept["text"], paragraphs=decide.repeated == "paragraphs", least=decide.repeated_characters
+        )
+        passages = np.empty(len(found.key), _PASSAGE)
+        passages["key"], passages["order"] = found.key, order[found.document]
+        passages["locator"] = (rows.astype(np.uint64) + np.uint64(start))[found.document]
+        passages["start"], passages["end"] = found.start, found.end
+        yield from scatter_blocks(passages, spread(found.key, job.partitions))
+        start += batch.num_rows
+
+
+def later_passages(passages: np.ndarray) -> np.ndarray:
+    """_PASSAGE rows of whole keys without the first of each key."""
+    order = np.lexsort(tuple(passages[name] for name in ("start", "locator", "order", "key")))
+    passages = passages[order]
+    return passages[1:][passages["key"][1:] == passages["key"][:-1]]
+
+
+def _scatter_cuts(job: Job, key: int, payload: bytes, blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """What is cut out, to the parts of its documents."""
+    later = later_passages(np.frombuffer(b"".join(blocks), _PASSAGE))
+    cuts = np.empty(len(later), _CUT)
+    cuts["row"] = later["locator"] & np.uint64(0xFFFFFFFF)
+    cuts["start"], cuts["end"] = later["start"], later["end"]
+    yield from scatter_blocks(cuts, (later["locator"] >> np.uint64(32)).astype(np.int64))
+
+
+def _finish(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> None:
+    timings, storage = Timings(), job.storage()
+    rows = need_rows(job, "documents", [part])[0].file("documents").rows
+    with timings.stage("edits"):
+        cuts = np.sort(np.frombuffer(b"".join(blocks), _CUT), order=["row", "start"])
+        bounds = np.searchsorted(cuts["row"], np.arange(rows + 1))
+        columns = [
+            pa.array(cuts["start"]),
+            pa.array(cuts["end"]),
+            pa.array([""] * len(cuts), pa.string()),
+            pa.array([REASON] * len(cuts), pa.string()),
+        ]
+        found = pa.StructArray.from_arrays(columns, fields=list(schema.EDITS.value_type))
+        edits = pa.ListArray.from_arrays(pa.array(bounds.astype(np.int32)), found, type=schema.EDITS)
+    notes = {
+        "passages": len(cuts),
+        "documents": len(np.unique(cuts["row"])),
+        "bytes": int((cuts["end"] - cuts["start"]).sum(dtype=np.int64)),
+    }
+    with storage.scratch() as scratch, timings.stage("write"):
+        writer = PartWriter(scratch, "work/repeats", part, _REPEATS)
+        writer.write(pa.record_batch([edits], schema=_REPEATS))
+        files, made_of = [writer.finish()], payload.decode()
+        commit(job, "work/repeats", part, made_of=made_of, files=files, count=Count(), notes=notes)
+    timings.save(storage, "work/repeats", part)
+
+
+def edits_of_part(job: Job, part: int) -> pa.ListArray:
+    """All edits of a part's documents, those of measures/ and of this step, sorted and without overlap."""
+    file = need_rows(job, "measures", [part])[0].file("measures")
+    edits = _whole(read_batches(job.storage(), file, columns=["edits"]))
+    if job.recipe.decide.repeated == "none":
+        return edits
+    file = need_rows(job, "work/repeats", [part])[0].file("work/repeats")
+    repeats = _whole(read_batches(job.storage(), file))
+    rows = [np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy()) for lists in (edits, repeats)]
+    order = np.argsort(np.concatenate(rows), kind="stable")
+    found = pa.concat_arrays([edits.flatten(), repeats.flatten()]).take(pa.array(order))
+    bounds = np.searchsorted(np.concatenate(rows)[order], np.arange(len(edits) + 1)).astype(np.int32)
+    return merge_edits(pa.ListArray.from_arrays(pa.array(bounds), found, type=schema.EDITS))
+
+
+def _whole(batches: Iterator[pa.RecordBatch]) -> pa.ListArray:
+    chunks = [batch["edits"] for batch in batches]
+    return pa.concat_arrays(chunks) if chunks else pa.array([], schema.EDITS)
+
+
+REPEATS = Step("work/repeats", _plan, _finish, (_scatter_passages, _scatter_cuts), _keys)

@@ -1,0 +1,128 @@
+"""The checks that hold before any work starts: an impossible value raises `RecipeError`, which names the key
+and the nearest valid word.
+
+Nothing here touches a file.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from pipeline.config import (
+    COMPONENTS,
+    ENGINES,
+    FOLDS,
+    FORMATS,
+    HASHES,
+    KINDS,
+    MAX_ROUNDS,
+    PRESETS,
+    REPEATED,
+    SURVIVOR_KEYS,
+    UNITS,
+    VERIFIERS,
+    Deduplicate,
+    Minhash,
+    Recipe,
+    RecipeError,
+    Thresholds,
+    nearest,
+)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raises RecipeError for values that no run could use, naming the key."""
+    if not recipe.sources:
+        raise RecipeError("sources is empty: give at least one [[sources]]")
+    names: set[str] = set()
+    for source in recipe.sources:
+        key = f"sources.{source.name}"
+        if not re.fullmatch(r"[a-z0-9_-]+", source.name):
+            raise RecipeError(f"sources: name {source.name!r} must be of a-z, 0-9, _ and -")
+        if source.name in names:
+            raise RecipeError(f"sources: two are named {source.name!r}")
+        names.add(source.name)
+        _one_of(source.kind, KINDS, f"{key}.kind")
+        _one_of(source.format, FORMATS, f"{key}.format")
+        if not source.paths:
+            raise RecipeError(f"{key}.paths is empty")
+        _within(source.repeats, 0, 1000, f"{key}.repeats")
+        _within(source.dump, 0, 10_000, f"{key}.dump")
+    annotate, minhash, decide, pack = recipe.annotate, recipe.minhash, recipe.decide, recipe.pack
+    _one_of(annotate.engine, ENGINES, "annotate.engine")
+    for name in ("split_bytes", "max_record_bytes", "max_page_bytes"):
+        _within(getattr(annotate, name), 1 << 10, 1 << 31, f"annotate.{name}")
+    _within(annotate.max_ratio, 2, 1_000_000, "annotate.max_ratio")
+    _within(annotate.cpu_seconds, 0.1, 3600, "annotate.cpu_seconds")
+    _within(annotate.memory_bytes, 1 << 27, 1 << 40, "annotate.memory_bytes")
+    _within(annotate.gate.sample, 0, 1, "annotate.gate.sample")
+    _within(annotate.gate.min_characters, 0, 1 << 31, "annotate.gate.min_characters")
+    _within(recipe.seed, 0, (1 << 63) - 1, "seed")
+    _check_minhash(minhash)
+    _check_deduplicate(recipe.deduplicate, minhash)
+    _within(decide.validation_share, 0, 1, "decide.validation_share")
+    for name in decide.survivor:
+        _one_of(name, SURVIVOR_KEYS, "decide.survivor")
+    _one_of(decide.repeated, REPEATED, "decide.repeated")
+    _within(decide.repeated_characters, 1, 1 << 31, "decide.repeated_characters")
+    _check_rehydrate(decide.rehydrate)
+    for kind, by_language in decide.thresholds.items():
+        _one_of(kind, (*KINDS, "default"), "decide.thresholds")
+        for language, thresholds in by_language.items():
+            _check_thresholds(thresholds, f"decide.thresholds.{kind}.{language}")
+    _within(pack.row_tokens, 2, 1 << 20, "pack.row_tokens")
+    _within(pack.shard_rows, 1, 1 << 22, "pack.shard_rows")
+
+
+def _check_minhash(minhash: Minhash) -> None:
+    _one_of(minhash.preset, tuple(PRESETS), "minhash.preset")
+    _one_of(minhash.unit, UNITS, "minhash.unit")
+    _one_of(minhash.hash, HASHES, "minhash.hash")
+    _within(minhash.shingle, 1, 100, "minhash.shingle")
+    _within(minhash.bands, 1, 1000, "minhash.bands")
+    _within(minhash.rows, 1, 1000, "minhash.rows")
+    _within(minhash.bands * minhash.rows, 1, 16_384, "minhash.bands * minhash.rows")
+    _within(minhash.seed, 0, (1 << 32) - 1, "minhash.seed")
+    _within(minhash.max_characters, 100, 1 << 31, "minhash.max_characters")
+
+
+def _check_deduplicate(deduplicate: Deduplicate, minhash: Minhash) -> None:
+    _one_of(deduplicate.fold, FOLDS, "deduplicate.fold")
+    _one_of(deduplicate.verify, VERIFIERS, "deduplicate.verify")
+    _one_of(deduplicate.components, COMPONENTS, "deduplicate.components")
+    _within(deduplicate.threshold, 0, 1, "deduplicate.threshold")
+    _within(deduplicate.max_bucket, 2, 1 << 24, "deduplicate.max_bucket")
+    _within(deduplicate.rounds, 1, MAX_ROUNDS, "deduplicate.rounds")
+    if minhash.unit == "tokens" and minhash.hash == "datasketch":
+        raise RecipeError("minhash.hash = 'datasketch' hashes text: minhash.unit must be words or characters")
+
+
+def _check_rehydrate(steps: tuple[tuple[int, ...], ...]) -> None:
+    sizes = [step[0] for step in steps if len(step) == 2]
+    if len(sizes) != len(steps) or sizes != sorted(set(sizes)) or any(min(step) < 0 for step in steps):
+        raise RecipeError(
+            "decide.rehydrate must hold [cluster size, factor] with rising sizes, as in [[1, 1], [2, 2]]"
+        )
+
+
+def _check_thresholds(thresholds: Thresholds, key: str) -> None:
+    for member in dataclasses.fields(thresholds):
+        value = getattr(thresholds, member.name)
+        if value is None or isinstance(value, tuple):
+            continue
+        share = member.name.endswith(("_share", "_score"))
+        _within(value, 0, 1 if share else 1 << 31, f"{key}.{member.name}")
+    for least, most in (("min_words", "max_words"), ("min_mean_word_length", "max_mean_word_length")):
+        low, high = getattr(thresholds, least), getattr(thresholds, most)
+        if low is not None and high is not None and low > high:
+            raise RecipeError(f"{key}.{least} = {low} is above {key}.{most} = {high}: nothing could pass")
+
+
+def _one_of(value: str, allowed: Sequence[str], key: str) -> None:
+    if value not in allowed:
+        raise RecipeError(f"{key}: {value!r} is not one of {', '.join(allowed)}{nearest(value, allowed)}")
+
+
+def _within(value: float, least: float, most: float, key: str) -> None:
+    if not least <= value <= most:  # also refuses NaN
+        raise RecipeError(f"{key} = {value} must lie between {least} and {most}")

@@ -1,0 +1,118 @@
+"""What a run says of its own deduplication: MANIFEST's `dedup`, made of commit rows."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.dedup.curve import chance_of
+from pipeline.dedup.quality import BAND_PPM
+from pipeline.ledger import Totals
+from pipeline.phase import Job, Row
+from pipeline.report.explain import brief_document, read_excerpt
+
+MILLION = 1_000_000
+LARGEST = 20
+_SAMPLES = 3
+_SAMPLE_CHARACTERS = 160
+
+
+def describe_duplicates(job: Job, rows: Mapping[str, list[Row]], totals: Totals) -> dict[str, Any]:
+    """Recall of the planted copies by language and similarity beside the theory, precision of a sample of
+    verified pairs, what was found, and the largest clusters with samples.
+    """
+    verified, signed = _sum(rows["work/verified"]), _sum(rows["work/signatures"])
+    buckets = [row.notes for row in rows["work/candidates"] if row.notes["family"] == "band"]
+    own = rows["clusters"][: job.parts]
+    return {
+        "recall": _recall(job, rows["work/recall"]),
+        **_precision(job, rows["work/precision"][0]),
+        "clusters": sum(row.notes["clusters"] for row in own),
+        "clustered": sum(row.notes["clustered"] for row in own),
+        "removed": sum(entry.records for entry in totals.dropped("decide") if entry.reason == "duplicate"),
+        **{name: signed[name] for name in ("signed", "short", "capped", "planted")},
+        "buckets": sum(notes["buckets"] for notes in buckets),
+        "largest_bucket": max((notes["largest"] for notes in buckets), default=0),
+        "cut_buckets": sum(notes["cut"] for notes in buckets),
+        **{name: verified[name] for name in ("groups", "compared", "matched", "overflow")},
+        "largest": _largest(job, own),
+    }
+
+
+def _sum(rows: list[Row]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for row in rows:
+        total.update(row.notes)
+    return total
+
+
+def _recall(job: Job, rows: list[Row]) -> dict[str, dict[str, dict[str, Any]]]:
+    """By language, then by band of similarity ("0.80-0.85"; "1.00" for copies that came out equal)."""
+    planted: Counter[tuple[str, int]] = Counter()
+    found: Counter[tuple[str, int]] = Counter()
+    for row in rows:
+        for language, band, number, of_them in row.notes["planted"]:
+            planted[language, band] += number
+            found[language, band] += of_them
+    recall: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for language, band in sorted(planted):
+        number, of_them = planted[language, band], found[language, band]
+        recall[language][band_name(band)] = {
+            "planted": number,
+            "found": of_them,
+            "recall": of_them / number,
+            "theory": chance_of(job.recipe, min(1.0, (band + 0.5) * BAND_PPM / MILLION)),
+        }
+    return dict(recall)
+
+
+def band_name(band: int) -> str:
+    """The name of a band of similarity."""
+    low = band * BAND_PPM / MILLION
+    return "1.00" if low >= 1 else f"{low:.2f}-{low + BAND_PPM / MILLION:.2f}"
+
+
+def _precision(job: Job, row: Row) -> dict[str, Any]:
+    """`precision`: share of sampled pairs whose texts are at least as similar as one standard deviation of a
+    signature's estimate below the threshold (exactly at the threshold where the texts themselves were
+    compared); null without pairs.
+    """
+    choice, minhash = job.recipe.deduplicate, job.recipe.minhash
+    exact: list[int] = row.notes["similarity_ppm"]
+    threshold = round(choice.threshold * MILLION)
+    estimated = choice.verify in ("none", "signature")
+    spread = (choice.threshold * (1 - choice.threshold) / (minhash.bands * minhash.rows)) ** 0.5
+    least = threshold - round(spread * MILLION) if estimated else threshold
+    return {
+        "precision": sum(ppm >= least for ppm in exact) / len(exact) if exact else None,
+        "precision_sample": {
+            "pairs": len(exact),
+            "least_similarity": least / MILLION,
+            "at_least_threshold": sum(ppm >= threshold for ppm in exact),
+            "by_similarity": {band_name(band): number for band, number in row.notes["bands"]},
+        },
+    }
+
+
+def _largest(job: Job, rows: list[Row]) -> list[dict[str, Any]]:
+    """The largest clusters, with some of their members."""
+    sizes: dict[int, int] = {}
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        for size, cluster, places in row.notes["largest"]:
+            sizes[cluster] = size
+            members[cluster] += [row.number << 32 | place for place in places]
+    chosen = sorted(sizes, key=lambda cluster: (-sizes[cluster], cluster))[:LARGEST]
+    return [
+        {
+            "size": sizes[cluster],
+            "samples": [
+                {
+                    **{name: brief[name] for name in ("id", "source", "url", "title")},
+                    "text": read_excerpt(job, locator, _SAMPLE_CHARACTERS),
+                }
+                for locator in members[cluster][:_SAMPLES]
+                for brief in [brief_document(job, locator)]
+            ],
+        }
+        for cluster in chosen
+    ]
