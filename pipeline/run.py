@@ -101,7 +101,7 @@ def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
         refused = isinstance(error, Incomplete) or Incomplete.__name__ in str(error)
         if refused and (missing := list(find_missing(job))):
             return _tell_missing(console, job, missing)
-        if told := _TOLD.search(str(error)):
+        if told := _TOLD.search(f"{type(error).__name__}: {error}"):
             raise UsageError(told[2]) from error
         raise
     if options.phase == "annotate" and (missing := list(find_missing(job))):

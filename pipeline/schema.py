@@ -125,12 +125,15 @@ SIGNATURE_FIELD = "signature"
 
 
 def signatures_schema(permutations: int) -> pa.Schema:
-    """work/signatures: minima of `permutations` hash functions over shingles, null for what is shorter than a
-    shingle (`short`); whether only the beginning was signed (`capped`); the digest of the folded text.
+    """work/signatures: minima of `permutations` hash functions over shingles, which say nothing where the
+    document is not `signed`, because it is shorter than a shingle (`short`) or has nothing at all (a null
+    could not be read back: pyarrow refuses Parquet's nulls in lists of fixed size); whether only the
+    beginning was signed (`capped`); the digest of the folded text.
     """
     return pa.schema(
         [
             (SIGNATURE_FIELD, pa.list_(pa.uint32(), permutations)),
+            ("signed", pa.bool_()),
             ("short", pa.bool_()),
             ("capped", pa.bool_()),
             ("fold_digest", ID),

@@ -98,11 +98,11 @@ class DerivedWriters:
                     self._planted.write(planted)
 
     def _count(self, signed: pa.RecordBatch, planted: pa.RecordBatch) -> None:
-        present = signed["signature"].is_valid()
+        present = signed["signed"]
         self._notes["signed"] += present.true_count
         self._notes["short"] += signed["short"].true_count
         self._notes["capped"] += signed["capped"].true_count
-        self._notes["planted"] += planted.num_rows - planted["signature"].null_count
+        self._notes["planted"] += planted.num_rows
         self._texts.update(signed["fold_digest"].filter(present).to_pylist())
 
     def commit(self, documents: Row, timings: Timings) -> None:
@@ -127,7 +127,9 @@ def sign(job: Job, text: pa.Array) -> pa.RecordBatch:
     permutations = minhash.bands * minhash.rows
     signed = signatures(units_of(job, text), shingling_of(job), permutations=permutations, seed=minhash.seed)
     digests = text_digests(text, fold=job.recipe.deduplicate.fold)
-    return pa.RecordBatch.from_arrays([*signed, digests], schema=schema.signatures_schema(permutations))
+    values = pa.FixedSizeListArray.from_arrays(signed.signatures.values, permutations)  # without nulls
+    columns = [values, signed.signatures.is_valid(), signed.short, signed.capped, digests]
+    return pa.RecordBatch.from_arrays(columns, schema=schema.signatures_schema(permutations))
 
 
 def _plant(job: Job, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
@@ -145,7 +147,7 @@ def _plant(job: Job, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
         for one, other in zip(originals.split(), edited.split(), strict=True)
     ]
     shingles = pa.ListArray.from_arrays(pa.array(edited.offsets.astype(np.int32)), pa.array(edited.hashes))
-    return pa.RecordBatch.from_arrays(
+    planted = pa.RecordBatch.from_arrays(
         [
             pa.array((rows + first_row).astype(np.uint32)),
             pa.array(levels),
@@ -156,6 +158,7 @@ def _plant(job: Job, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
         ],
         schema=schema.planted_schema(permutations),
     )
+    return planted.filter(signed["signed"])
 
 
 def shingling_of(job: Job) -> Shingling:

@@ -95,9 +95,10 @@ def _scatter_texts(job: Job, part: int, timings: Timings) -> Iterator[tuple[int,
     first = np.zeros(len(rows), bool)
     first[np.unique(rows[["high", "low"]], return_index=True)[1]] = True
     rank, start = _rank_of_part(job, part), 0
-    for batch in timings.each("read", part_batches(job, part, "work/signatures", [schema.SIGNATURE_FIELD])):
+    wanted = [schema.SIGNATURE_FIELD, "signed"]
+    for batch in timings.each("read", part_batches(job, part, "work/signatures", wanted)):
         here = np.arange(start, start + batch.num_rows)
-        here = here[batch[0].is_valid().to_numpy(zero_copy_only=False) & first[here]]
+        here = here[batch["signed"].to_numpy(zero_copy_only=False) & first[here]]
         with timings.stage("bands"):
             keys = _keys_of_bands(job, batch[0].take(pa.array(here - start)))
             ranks = np.full(len(here), rank, np.uint32)
@@ -112,7 +113,6 @@ def _scatter_planted(job: Job, part: int) -> Iterator[tuple[int, bytes]]:
     """Bands of the planted copies: they follow, and carry the locator of their original."""
     file = need_rows(job, "work/signatures", [part])[0].file("work/planted")
     for batch in read_batches(job.storage(), file, columns=["row", schema.SIGNATURE_FIELD, "digest"]):
-        batch = batch.filter(batch[1].is_valid())
         keys = _keys_of_bands(job, batch[1])
         locators = batch["row"].to_numpy() + np.uint64(schema.locator(part, 0))
         ranks = np.full(batch.num_rows, candidates.FOLLOWER)
@@ -166,6 +166,7 @@ def _finish_candidates(job: Job, key: int, payload: bytes, blocks: Iterable[byte
             with timings.stage("buckets"):
                 found = find_groups(rows, parts=job.parts, max_bucket=choice.max_bucket)
             notes |= {"buckets": found.buckets, "cut": found.cut, "largest": found.largest}
+            notes["members"] = len(found.members)
             files.append(_write_groups(scratch, "work/buckets", key % job.partitions, found.members))
         if family in (candidates.ID, candidates.URL):
             with timings.stage("index"):

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import schema
 from pipeline.dedup.candidates import scatter_blocks
 from pipeline.dedup.components import read_edges
 from pipeline.dedup.earlier import all_parts, part_batches
@@ -106,12 +105,11 @@ def _finish_recall(job: Job, part: int, payload: bytes, blocks: Iterable[bytes])
 
 
 def _planted(job: Job, part: int) -> tuple[np.ndarray, np.ndarray]:
-    """(row, similarity in ppm) of the planted copies that could be signed and differ from their originals."""
+    """(row of the original, similarity in millionths) of the planted copies of a part."""
     file = need_rows(job, "work/signatures", [part])[0].file("work/planted")
     found = [(np.empty(0, np.uint32), np.empty(0, np.uint32))]
-    for batch in read_batches(job.storage(), file, columns=["row", "jaccard_ppm", schema.SIGNATURE_FIELD]):
-        kept = batch.filter(batch[2].is_valid())
-        found.append((kept["row"].to_numpy(), kept["jaccard_ppm"].to_numpy()))
+    for batch in read_batches(job.storage(), file, columns=["row", "jaccard_ppm"]):
+        found.append((batch["row"].to_numpy(), batch["jaccard_ppm"].to_numpy()))
     return np.concatenate([rows for rows, _ in found]), np.concatenate([ppm for _, ppm in found])
 
 

@@ -13,6 +13,7 @@ pages of 5 kB of Chinese. Units are read in blocks, in three simple loops (hashe
 whatever is done with those), because one loop that did all would wait for every branch of the scanner.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +70,7 @@ class ShingleSets(NamedTuple):
 
     def split(self) -> list[NDArray[np.uint32]]:
         """The set of every document."""
-        return np.split(self.hashes, self.offsets[1:-1])
+        return [self.hashes[start:end] for start, end in pairwise(self.offsets.tolist())]
 
 
 def open_units(units: pa.Array, shingling: Shingling) -> Units:

@@ -47,6 +47,14 @@ _ROW_ALIGNED = {
     "work/encoded": "encode",
 }
 
+# (step, folder of one of its files, the note that counts the file's rows)
+_NOTED = (
+    ("work/candidates", "work/buckets", "members"),
+    ("work/groups", "work/groups", "members"),
+    ("work/verified", "work/verified", "verified"),
+    ("work/verified", "work/followed", "followed"),
+)
+
 Equation = tuple[str, int, int]  # (what is compared, left, right)
 HeldByName = dict[str, Held]
 
@@ -125,8 +133,11 @@ def _in_part(job: Job, rows: dict[str, Row], held: HeldByName) -> Iterator[Equat
     yield from _set_aside(rows["documents"], totals, held)
     yield from _decided(rows["decisions"], totals, held)
     signed = held[rows["work/signatures"].file("work/signatures").name].values
-    values = rows["work/signatures"].notes["signed"] * job.recipe.minhash.bands * job.recipe.minhash.rows
+    permutations = job.recipe.minhash.bands * job.recipe.minhash.rows
+    values = totals.side("signatures", OUT).records * permutations
     yield "values of the signatures and of the file", values, signed.get("signature.list.element", 0)
+    planted = held[rows["work/signatures"].file("work/planted").name].rows
+    yield "copies planted and rows of the file", rows["work/signatures"].notes["planted"], planted
     tokens = held[rows["work/encoded"].file("work/encoded").name].values.get("tokens.list.element", 0)
     kept = rows["work/encoded"].notes["kept"]
     encoded, copies = totals.side("encode", OUT), totals.side("copies", OUT)
@@ -174,10 +185,11 @@ def _shuffles(job: Job, rows: dict[str, list[Row]], held: HeldByName) -> Iterato
         for file in row.files:
             if file.name.startswith("index/"):
                 indexed[family] += held[file.name].rows
-    for step, noted in (("work/verified", "verified"), ("work/groups", "members")):
+    for step, folder, noted in _NOTED:
         for row in rows[step]:
-            found = held[row.file(step).name].rows
-            yield f"{noted} of {step} {row.number} and rows in its file", row.notes[noted], found
+            if noted in row.notes:
+                found = held[row.file(folder).name].rows
+                yield f"{noted} of {step} {row.number} and rows of {folder}", row.notes[noted], found
     for row in rows.get("work/components", ()):
         joined = held[row.file("work/components").name].rows
         yield "edges found and edges joined", edges, row.notes["edges"]

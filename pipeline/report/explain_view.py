@@ -146,13 +146,12 @@ def _measures(measures: dict[str, int]) -> Table:
 
 
 def _members(cluster: dict[str, Any]) -> Group:
-    survivor = cluster["survivor"]["id"] if cluster["survivor"] else None
-    members = cluster["members"]
-    if survivor and survivor not in {member["id"] for member in members}:
-        members = [cluster["survivor"], *members]
+    survivor, members = cluster["survivor"], cluster["members"]
+    if survivor and survivor not in members:
+        members = [survivor, *members]
     table = Table.grid(padding=(0, 2))
     for member in members:
-        lives = member["id"] == survivor
+        lives = member == survivor
         name = member["url"] or f"{member['path']} at {member['offset']}"
         run = f"{member['run']}  " if "run" in member else ""
         whence = shown(f"{run}{member['source']}  {member['date'][:10]}  ", style="dim")

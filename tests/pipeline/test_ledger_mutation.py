@@ -28,7 +28,6 @@ FOLDERS = (
     "measures",
     "work/signatures",
     "work/planted",
-    "work/candidates",
     "work/buckets",
     "work/groups",
     "work/verified",

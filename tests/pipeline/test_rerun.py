@@ -38,6 +38,7 @@ ALL: set[str] = set(STEPS)
 CLUSTERS: set[str] = {"work/candidates", "work/components", "clusters"}
 COMPARE: set[str] = {"work/groups", "work/verified"}
 QUALITY: set[str] = {"work/recall", "work/precision"}
+JOINED: set[str] = {"work/components", "clusters"}  # made of edges: equal edges, equal clusters
 DEDUPLICATE: set[str] = CLUSTERS | COMPARE | QUALITY
 PACK: set[str] = {"work/mixture", "work/exchange", "work/shards"}
 DECIDE: set[str] = {"decisions", "work/encoded"}
@@ -141,13 +142,17 @@ TABLE: dict[str, tuple[Callable[[Corner], list[str]], set[str], int]] = {
     "threshold": (setting("decide.thresholds.default.default.min_characters=1500"), DECIDE | PACK, 0),
     "survivor policy": (setting('decide.survivor=["shortest_url"]'), DECIDE | PACK, 0),
     "weight": (setting("sources.books.repeats=1.5"), PACK, 0),
-    "language model": (other_model, {"measures", "work/recall"}, 0),
+    "language model": (other_model, {"measures"}, 0),
     "vocabulary": (other_vocabulary, {"work/encoded"} | PACK, 0),
-    "extractor": (setting("annotate.engine=trafilatura"), ALL, 19),
+    "extractor": (setting("annotate.engine=trafilatura"), ALL - {"clusters"}, 19),
     "shingle size": (setting("minhash.shingle=40"), {"work/signatures"} | DEDUPLICATE | DECIDE | PACK, 0),
-    "shingle size, equal clusters": (setting("minhash.shingle=12"), {"work/signatures"} | DEDUPLICATE, 0),
+    "shingle size, equal clusters": (
+        setting("minhash.shingle=4"),
+        {"work/signatures"} | DEDUPLICATE - JOINED,
+        0,
+    ),
     "input added": (input_added, ALL, 1),
-    "input changed": (input_changed, ALL - {"clusters"}, 2),  # equal text is still where it was
+    "input changed": (input_changed, ALL - JOINED, 2),  # equal text is still where it was
     "similarity": (setting("deduplicate.threshold=0.72"), {"work/verified"} | QUALITY, 0),
     "fold": (setting("deduplicate.fold=nfkc-v1"), {"work/signatures"} | DEDUPLICATE - {"clusters"}, 0),
     "row length": (setting("pack.row_tokens=1024"), PACK, 0),

@@ -35,6 +35,7 @@ def make_part(lengths: list[int], validation: frozenset[int] = frozenset()) -> p
         pa.array([2 * row for row in range(rows)], pa.uint32()),
         make_ids(rows),
         pa.array([row in validation for row in range(rows)]),
+        pa.array([1] * rows, pa.uint16()),
         pa.array(tokens, pa.list_(pa.int32())),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=ENCODED)
