@@ -99,13 +99,19 @@ def quiet_stderr(log: Path) -> Iterator[None]:
         os.close(kept)
 
 
-def killed_worker(log: Path) -> str | None:
+def killed_worker(log: Path, *, seconds: float) -> str | None:
     """How a worker was ended by a signal, as Beam told on standard error (quiet_stderr); None if none was.
 
-    Beam notices a killed worker sometimes, and then ends the job with an error of its connection.
+    Beam notices a killed worker sometimes, and then ends the job with an error of its connection; the line is
+    waited for so many seconds.
     """
-    found = re.search(rb"Worker subprocess exited with return code -(\d+)", log.read_bytes())
-    return f"a worker process was killed by signal {int(found[1])}" if found else None
+    end = time.monotonic() + seconds
+    while True:
+        if found := re.search(rb"Worker subprocess exited with return code -(\d+)", log.read_bytes()):
+            return f"a worker process was killed by signal {int(found[1])}"
+        if time.monotonic() >= end:
+            return None
+        time.sleep(_POLL_SECONDS / 5)
 
 
 def run_watched(run: Callable[[], None], tick: Callable[[], None]) -> None:
