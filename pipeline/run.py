@@ -122,8 +122,8 @@ def _submit(job: Job, phases: Sequence["Phase"], options: RunOptions, console: C
         end_workers()
         raise
     except Exception as error:
-        # What a step raises says in which step; anything else may be Beam's connection to a dead worker, which
-        # is told a moment later.
+        # What a step raises says in which step; anything else may be Beam's connection to a dead worker,
+        # which is told a moment later.
         if died := killed_worker(log, seconds=0.0 if "[while running" in str(error) else 3.0):
             end_workers()
             raise WorkerDied(died) from error

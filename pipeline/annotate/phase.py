@@ -42,7 +42,8 @@ _UNREADABLE = "unreadable"  # the fingerprint of a part that stands for a split 
 DOCUMENTS_SCHEMA = schema.arrow_schema(schema.DOCUMENTS)
 
 
-def _documents_made_of(job: Job, source: Source, spans: Sequence[Span]) -> str:
+def documents_made_of(job: Job, source: Source, spans: Sequence[Span]) -> str:
+    """The fingerprint of a part of documents/."""
     annotate, gate = job.recipe.annotate, job.recipe.annotate.gate
     limits = (annotate.max_record_bytes, annotate.max_page_bytes, annotate.max_ratio)
     sandbox = (annotate.cpu_seconds, annotate.memory_bytes)
@@ -81,7 +82,7 @@ def _left(job: Job) -> Iterator[tuple[int, bytes]]:
     for part, split in enumerate(splits):
         name, spans = split_from_bytes(split)
         source = next(source for source in job.recipe.sources if source.name == name)
-        wanted = _documents_made_of(job, source, spans)
+        wanted = documents_made_of(job, source, spans)
         documents = _adopt(job, rows["documents"][part], part, wanted, made_before)
         if documents is None:
             yield part, split
@@ -126,7 +127,7 @@ def _finish(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> Non
     name, spans = split_from_bytes(payload)
     source = next(source for source in job.recipe.sources if source.name == name)
     documents = read_row(job, "documents", part)
-    if documents is not None and is_done(job, documents, _documents_made_of(job, source, spans)):
+    if documents is not None and is_done(job, documents, documents_made_of(job, source, spans)):
         _derive_again(job, part, documents)
         return
     try:
@@ -175,7 +176,7 @@ def _annotate(job: Job, part: int, source: Source, spans: Sequence[Span]) -> Non
             derived.write(batch, result.timings)
         result.count.add("splits", IN)
         result.count.add("splits", OUT)
-        made_of = _documents_made_of(job, source, spans)
+        made_of = documents_made_of(job, source, spans)
         with result.timings.stage("write"):
             quarantine.write(result.quarantine.take())
             files = [documents.finish(), quarantine.finish()]

@@ -31,6 +31,12 @@ def open_run(output: str) -> Job:
         raise UsageError(
             f"the run in {output} is not finished: `sluice run` with the same --output goes on with it"
         )
+    return open_planned(output)
+
+
+def open_planned(output: str) -> Job:
+    """The job of a run that has been planned, however far it got; FileNotFoundError without one."""
+    tree = load_plan(Storage.open(output))
     splits = tuple(orjson.dumps(split) for split in tree["splits"])
     return Plan(recipe_from_tree(tree["recipe"]), tree["hashes"], (), splits).job(
         output, accept_missing=False
