@@ -1,4 +1,4 @@
-"""The command line: `sluice run | why | simulate | export | doctor`.
+"""The command line: `sluice run | why | simulate | export | curve | doctor`.
 
 Imports are made inside the commands, so that a wrong recipe is refused before Beam or Numba are loaded.
 """
@@ -76,9 +76,10 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=("parquet", "jsonl"), default="parquet")
     curve = commands.add_parser("curve", help="how similar documents must be to be found as duplicates")
     curve.add_argument("recipe", nargs="?", default="web-en-zh", help="a packaged recipe, or a TOML file")
+    curve.add_argument("--preset", metavar="NAME", help="with a peer's numbers instead of the recipe's own")
     curve.add_argument("--presets", action="store_true", help="the numbers of all peers")
     curve.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", help="for example minhash.preset=curator"
+        "--set", action="append", default=[], metavar="A.B=C", help="for example deduplicate.threshold=0.8"
     )
     doctor = commands.add_parser("doctor", help="what is installed and found, and what is missing")
     doctor.add_argument("--warm", action="store_true", help="compile all kernels now")
@@ -122,12 +123,13 @@ def _export(options: argparse.Namespace, console: Console) -> int:
 
 def _curve(options: argparse.Namespace, console: Console) -> int:
     from pipeline.recipe_file import load_recipe
-    from pipeline.report.curve_view import print_curve, print_presets
+    from pipeline.report.curve_view import print_curve, print_presets, with_preset
 
+    recipe = load_recipe(options.recipe, options.set)
     if options.presets:
         print_presets(console)
     else:
-        print_curve(console, load_recipe(options.recipe, options.set))
+        print_curve(console, with_preset(recipe, options.preset) if options.preset else recipe)
     return 0
 
 

@@ -29,7 +29,7 @@ from pipeline.phase import Job, Row, commit, fingerprint
 from pipeline.timings import Timings
 
 _MEASURES_VERSION = 2
-_SIGNATURES_VERSION = 2
+_SIGNATURES_VERSION = 3
 
 MEASURES, SIGNATURES = "measures", "work/signatures"
 MEASURES_SCHEMA = schema.arrow_schema(schema.MEASURES)
@@ -78,7 +78,7 @@ class DerivedWriters:
         self._texts: set[bytes] = set()  # folded digests of what is signed
 
     def write(self, batch: pa.RecordBatch, timings: Timings) -> None:
-        """Measures and signs a batch that has id, text, language and language_score."""
+        """Measures and signs a batch that has id, text, text_digest, language and language_score."""
         if writer := self._writers.get(MEASURES):
             with timings.stage("rules"):
                 measures = measure_documents(
@@ -88,7 +88,7 @@ class DerivedWriters:
                 writer.write(measures)
         if writer := self._writers.get(SIGNATURES):
             with timings.stage("sign"):
-                signed = sign(self._job, batch["text"])
+                signed = sign(self._job, batch["text"], batch["text_digest"])
             with timings.stage("plant"):
                 planted = _plant(self._job, batch, writer.rows)
             self._count(signed, planted)
@@ -120,13 +120,14 @@ class DerivedWriters:
             commit(self._job, step, self._part, made_of=made_of, files=files, count=count, notes=notes)
 
 
-def sign(job: Job, text: pa.Array) -> pa.RecordBatch:
-    """work/signatures of texts."""
+def sign(job: Job, text: pa.Array, known: pa.Array | None = None) -> pa.RecordBatch:
+    """work/signatures of texts; `known`: their digests under fold-v1, if the caller has them."""
     minhash = job.recipe.minhash
     signatures = datasketch_signatures if minhash.hash == "datasketch" else minhash_signatures
     permutations = minhash.bands * minhash.rows
     signed = signatures(units_of(job, text), shingling_of(job), permutations=permutations, seed=minhash.seed)
-    digests = text_digests(text, fold=job.recipe.deduplicate.fold)
+    fold = job.recipe.deduplicate.fold
+    digests = known if known is not None and fold == "fold-v1" else text_digests(text, fold=fold)
     values = pa.FixedSizeListArray.from_arrays(signed.signatures.values, permutations)  # without nulls
     columns = [values, signed.signatures.is_valid(), signed.short, signed.capped, digests]
     return pa.RecordBatch.from_arrays(columns, schema=schema.signatures_schema(permutations))
@@ -158,7 +159,8 @@ def _plant(job: Job, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
         ],
         schema=schema.planted_schema(permutations),
     )
-    return planted.filter(signed["signed"])
+    alike = np.diff(originals.offsets) > 0  # a document below a shingle has nothing that a copy could share
+    return planted.filter(pa.array(alike & signed["signed"].to_numpy(zero_copy_only=False)))
 
 
 def shingling_of(job: Job) -> Shingling:

@@ -1,9 +1,9 @@
 """128-bit names for documents: of the text, of the URL, and of where the document came from.
 
 All are blake2b with a digest of 16 bytes and a tag of their own (`person=`), so that no two kinds can be
-confused. Equal text digests mean equal text up to `fold-v1` (pipeline/kernels/fold.py); equal ids mean the
-same record of the same source, whatever later stages make of it. Two digests of n documents collide by chance
-n^2 / 2^129 times.
+confused. Equal text digests mean equal text up to a fold (pipeline/kernels/fold.py), and each fold has a tag
+of its own; equal ids mean the same record of the same source, whatever later stages make of it. Two digests
+of n documents collide by chance n^2 / 2^129 times.
 
 Canonical URL v1 is for comparing URLs, not for fetching them:
 - `http` and `https` are one scheme and left out; any other is kept in lower case,
@@ -30,7 +30,13 @@ from pipeline.kernels.fold import fold_text
 DIGEST_BYTES = 16
 DIGEST = pa.binary(DIGEST_BYTES)
 
-_TAG_BYTES = 16  # of a tag that blake2b takes
+_FOLDED = {
+    "none-v1": b"sluice-none-v1",
+    "fold-v1": b"sluice-fold-v1",
+    "nfkc-v1": b"sluice-nfkc-v1",
+    "nfkc-digits-v1": b"sluice-digits-v1",
+    "nfkc-hans-v1": b"sluice-hans-v1",
+}
 _RAW = b"sluice-raw-v1"
 _URL = b"sluice-url-v1"
 _ID = b"sluice-id-v1"
@@ -49,10 +55,11 @@ def text_digests(text: pa.Array, *, fold: str = "fold-v1") -> pa.FixedSizeBinary
     """Digest of the folded text, fixed_size_binary[16] per row of a string or large_string array.
 
     A document that folds to nothing (no letters, no numbers) gets the digest of its raw bytes under another
-    tag, so all empty documents are equal; null gets null.
+    tag, so all empty documents are equal, whatever the fold; null gets null. ValueError for a fold that there
+    is not.
     """
     raw, folded = text_buffers(text), fold_text(text, fold=fold)
-    tag = f"sluice-{fold}".encode()[:_TAG_BYTES]
+    tag = _FOLDED[fold]
     raw_bytes, folded_bytes = raw.bytes.data, folded.bytes.data
     raw_ends, folded_ends = raw.offsets.tolist(), folded.offsets.tolist()
     digests = [

@@ -192,7 +192,7 @@ def _derive_again(job: Job, part: int, documents: Row) -> None:
     steps = [s for s in MADE_OF if not is_done(job, read_row(job, s, part), MADE_OF[s](job, documents))]
     with ExitStack() as stack:
         derived = DerivedWriters(job, part, stack.enter_context(storage.scratch()), steps)
-        batches = read_batches(storage, documents.file("documents"), columns=["id", "text"])
+        batches = read_batches(storage, documents.file("documents"), columns=["id", "text", "text_digest"])
         if MEASURES in steps:
             sandbox = stack.enter_context(lend_sandbox(annotate, job.hashes[annotate.language_model]))
             batches = (identify_again(batch, sandbox, timings) for batch in batches)

@@ -7,6 +7,7 @@ compared by their signatures, enough of the b * r values have to agree as well.
 
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 
 import numpy as np
 
@@ -22,16 +23,13 @@ def found_chance(similarity: float, *, bands: int, rows: int, threshold: float) 
     """That at least one band is equal and at least the share `threshold` of all values agrees, exactly: the
     chance that enough agree, less the chance that they do with no band equal.
     """
-    values = np.arange(rows + 1)
-    one_band = (
-        np.array([math.comb(rows, k) for k in values])
-        * similarity**values
-        * (1.0 - similarity) ** (rows - values)
-    )
-    unequal = one_band.copy()
-    unequal[rows] = 0.0
-    need = math.ceil(threshold * bands * rows - 1e-9)
-    return float(_repeated(one_band, bands)[need:].sum() - _repeated(unequal, bands)[need:].sum())
+    agree = np.arange(rows + 1)
+    ways = np.array([math.comb(rows, k) for k in agree.tolist()], np.float64)
+    of_one_band = ways * similarity**agree * (1.0 - similarity) ** (rows - agree)
+    unless_equal = np.append(of_one_band[:-1], 0.0)
+    need = math.ceil(Fraction(str(threshold)) * bands * rows)
+    with_none_equal = _repeated(unless_equal, bands)[need:].sum()
+    return max(0.0, float(_repeated(of_one_band, bands)[need:].sum() - with_none_equal))
 
 
 def _repeated(distribution: np.ndarray, times: int) -> np.ndarray:
@@ -53,13 +51,15 @@ def chance_of(recipe: Recipe, similarity: float) -> float:
     return met if choice.verify != "jaccard" or similarity >= choice.threshold else 0.0
 
 
-def curve(recipe: Recipe, *, first: float = 0.5, step: float = 0.05) -> Iterator[tuple[float, float, float]]:
-    """(similarity, chance to meet, chance to be found) from `first` to 1."""
+def curve(recipe: Recipe, *, step: int = 5) -> Iterator[tuple[float, float, float]]:
+    """(similarity, chance to meet, chance to be found) from 0.5 to 1 in steps of so many hundredths."""
     minhash = recipe.minhash
-    for number in range(round((1.0 - first) / step) + 1):
-        similarity = first + step * number
-        yield (
-            similarity,
-            meeting_chance(similarity, bands=minhash.bands, rows=minhash.rows),
-            chance_of(recipe, similarity),
-        )
+    for hundredths in range(50, 101, step):
+        similarity = hundredths / 100
+        met = meeting_chance(similarity, bands=minhash.bands, rows=minhash.rows)
+        yield similarity, met, chance_of(recipe, similarity)
+
+
+def steepest(*, bands: int, rows: int) -> float:
+    """(1/b)^(1/r), about where the chance to meet grows fastest; it is 1 - 1/e there, or 63 %."""
+    return (1 / bands) ** (1 / rows)

@@ -2,7 +2,7 @@
 
 Recall: planted copies of sampled documents went through the buckets and the comparison of the corpus as
 followers. One is found if a leader that it matched is in the cluster of its original. Counted by language and
-by the similarity that original and copy really have.
+by the similarity that original and copy really have, in steps of 0.01.
 
 Precision: of the verified pairs, a bounded sample (by keyed hash) is compared on the texts themselves.
 """
@@ -14,20 +14,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.annotate.derived import shingling_of
 from pipeline.dedup.candidates import scatter_blocks
 from pipeline.dedup.components import read_edges
 from pipeline.dedup.earlier import all_parts, part_batches
 from pipeline.dedup.evidence import pack_evidence, take_evidence, unpack_evidence
 from pipeline.dedup.texts import shingle_evidence
 from pipeline.kernels import compare
-from pipeline.kernels.keyed import mix
+from pipeline.kernels.keyed import mix, tag_key
 from pipeline.ledger import Count
 from pipeline.parts import read_batches
 from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_row, read_rows
 from pipeline.timings import Timings
 
-_VERSION = 1
-BAND_PPM = 50_000  # similarities are counted in bands of 0.05
+_VERSION = 2
+BAND_PPM = 50_000  # similarities are shown in bands of 0.05, and
+STEP_PPM = 10_000  # those of planted copies counted in steps of 0.01, because theory changes fast
 _SAMPLE = 2_000  # pairs of the whole run, at least _LEAST of every partition
 _LEAST = 4
 _FOUND = np.dtype([("row", "<u4"), ("cluster", "<u8")])
@@ -45,9 +47,9 @@ def _keys_of_recall(job: Job) -> Iterator[tuple[int, bytes]]:
     verified = [row.content for row in need_rows(job, "work/verified", range(job.partitions))]
     clusters = [row.content for row in need_rows(job, "clusters", all_parts(job))]
     made_of = fingerprint(_VERSION, verified, clusters)
-    measures = need_rows(job, "measures", parts)
+    signed, measures = need_rows(job, "work/signatures", parts), need_rows(job, "measures", parts)
     for part, row in enumerate(read_rows(job, "work/recall", parts)):
-        wanted = fingerprint(made_of, part, measures[part].content)
+        wanted = fingerprint(made_of, part, signed[part].content, measures[part].content)
         if not is_done(job, row, wanted):
             yield part, wanted.encode()
 
@@ -94,11 +96,11 @@ def _finish_recall(job: Job, part: int, payload: bytes, blocks: Iterable[bytes])
         languages = _languages(job, part, rows)
         counts: Counter[tuple[str, int, bool]] = Counter()
         for language, ppm, is_found in zip(languages, similarity, np.isin(rows, met), strict=True):
-            counts[language, int(ppm) // BAND_PPM, bool(is_found)] += 1
+            counts[language, int(ppm) // STEP_PPM, bool(is_found)] += 1
     groups = sorted({key[:2] for key in counts})
     planted = [
         [*key, counts[*key, True] + counts[*key, False], counts[*key, True]] for key in groups
-    ]  # language, band, planted, found
+    ]  # language, similarity in steps, planted, found
     made_of = payload.decode()
     commit(job, "work/recall", part, made_of=made_of, files=[], count=Count(), notes={"planted": planted})
     timings.save(storage, "work/recall", part)
@@ -126,7 +128,9 @@ def _languages(job: Job, part: int, rows: np.ndarray) -> list[str]:
 
 def _precision_made_of(job: Job) -> str:
     verified = [row.content for row in need_rows(job, "work/verified", range(job.partitions))]
-    return fingerprint(_VERSION, verified, job.recipe.deduplicate.verify, job.recipe.seed)
+    texts = [row.content for row in need_rows(job, "documents", range(job.parts))]
+    parameters = (shingling_of(job), job.recipe.deduplicate.verify, job.recipe.seed)
+    return fingerprint(_VERSION, parameters, verified, texts)
 
 
 def _keys_of_precision(job: Job) -> Iterator[tuple[int, bytes]]:
@@ -146,7 +150,7 @@ def _scatter_sample(
     """A partition's sampled pairs, to the parts of their documents."""
     file = need_rows(job, "work/verified", [number])[0].file("work/verified")
     edges = np.concatenate([np.empty((0, 2), np.uint64), *read_edges(job, file)])
-    drawn = mix(mix(edges[:, 0] + np.uint64(job.recipe.seed)) ^ edges[:, 1])
+    drawn = mix(mix(edges[:, 0] ^ np.uint64(tag_key(job.recipe.seed, "precision"))) ^ edges[:, 1])
     chosen = np.sort(np.argsort(drawn, kind="stable")[: max(_LEAST, _SAMPLE // job.partitions)])
     ends = edges[chosen].ravel()  # two by two
     rows = np.empty(len(ends), _ASKED)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.kernels.buffers import read_only
 from pipeline.kernels.fold import encode
-from pipeline.kernels.jit import kernel
+from pipeline.kernels.jit import kernel, load_eight
 from pipeline.kernels.minhash import EMPTY, Signatures, as_signatures, lower_minima
 from pipeline.kernels.shingles import CHARACTERS, TOKENS, WORDS, Shingling, bounds, open_units, skip_spaces
 from pipeline.kernels.unicode_classes import JOINER, SPACE, load_tables
@@ -26,6 +26,7 @@ from pipeline.kernels.words import APOSTROPHE, CURLY_APOSTROPHE, next_word, read
 
 _LANES = 64
 _CHUNK = 64  # bytes that SHA-1 takes at once
+_ODD, _PAIRS = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
 _START = np.array([0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0], np.uint32)
 _K = np.array([0x5A827999, 0x6ED9EBA1, 0x8F1BBCDC, 0xCA62C1D6], np.uint32)
 
@@ -50,7 +51,7 @@ def datasketch_signatures(
         np.int64(shingling.width),
         factors,
         terms,
-        np.empty(2 * longest + 4, np.uint8),  # lower case is at most half longer, and a space follows a word
+        np.empty(2 * longest + 16, np.uint8),  # lower case is at most half longer, and a space follows a word
         np.empty((longest + 2, 2), np.int32),
         np.zeros((80, _LANES), np.uint32),
         np.empty((10, _LANES), np.uint32),
@@ -168,27 +169,20 @@ def _hash_shingles(folded, places, first, lanes, width, words, state, initial, c
 
 @kernel
 def _load_chunk(folded, start, size, chunk, words, lane):
-    """Sixteen big-endian words of a padded message."""
-    begin = chunk * _CHUNK
-    whole = min(max(size - begin, 0), _CHUNK) // 4
-    for word in range(whole):
-        at = start + begin + 4 * word
-        words[word, lane] = (
-            np.uint32(folded[at]) << np.uint32(24)
-            | np.uint32(folded[at + 1]) << np.uint32(16)
-            | np.uint32(folded[at + 2]) << np.uint32(8)
-            | np.uint32(folded[at + 3])
-        )
-    for word in range(whole, 16):
-        value = np.uint32(0)
-        for byte in range(4):
-            at = begin + 4 * word + byte
-            if at < size:
-                value |= np.uint32(folded[start + at]) << np.uint32(24 - 8 * byte)
-            elif at == size:
-                value |= np.uint32(0x80) << np.uint32(24 - 8 * byte)
-        words[word, lane] = value
-    if size + 9 <= begin + _CHUNK:
+    """Sixteen big-endian words of a padded message: its bytes, 0x80, zeros, and its length in bits."""
+    for pair in range(8):
+        left = size - chunk * _CHUNK - 8 * pair  # bytes of the message from here on
+        eight = np.uint64(0)
+        if left > 0:
+            eight = load_eight(folded, start + size - left)  # pyright: ignore[reportCallIssue]
+        if 0 <= left < 8:
+            end = np.uint64(1) << np.uint64(8 * left)
+            eight = (eight & (end - np.uint64(1))) | end << np.uint64(7)
+        eight = (eight & _ODD) << np.uint64(8) | (eight >> np.uint64(8)) & _ODD
+        eight = (eight & _PAIRS) << np.uint64(16) | (eight >> np.uint64(16)) & _PAIRS
+        words[2 * pair, lane] = np.uint32(eight)
+        words[2 * pair + 1, lane] = np.uint32(eight >> np.uint64(32))
+    if size + 9 <= (chunk + 1) * _CHUNK:
         words[14, lane] = np.uint32(size >> 29)
         words[15, lane] = np.uint32(size << 3)
 

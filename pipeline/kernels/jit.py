@@ -29,7 +29,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from llvmlite import binding
+from llvmlite import binding, ir
+from numba import types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -91,3 +94,29 @@ numba.config.reload_config()  # type: ignore[attr-defined]
 def kernel(function: Kernel) -> Kernel:
     """Compile `function` at its first call, without GIL, fast-math or allocation, and keep its code."""
     return numba.njit(nogil=True, cache=True, fastmath=False, _nrt=False)(function)  # type: ignore[return-value]
+
+
+@intrinsic
+def load_eight(typing_context, text, at):  # type: ignore[no-untyped-def]
+    """Eight bytes of a uint8 array from `at` on as a uint64, the first one lowest; the caller sees to it that
+    they are there. (NumPy has no load that need not be aligned.)
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        array = make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(array.data, [arguments[1]])
+        word = builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()))
+        word.align = 1
+        return word
+
+    return types.uint64(text, types.int64), generate
+
+
+@intrinsic
+def count_zeros(typing_context, value):  # type: ignore[no-untyped-def]
+    """Zero bits below the lowest set bit of a uint64, 64 if there is none."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), generate

@@ -27,7 +27,6 @@ from pipeline.kernels.jit import kernel
 from pipeline.kernels.shingles import (
     BLOCK,
     Shingling,
-    ascii_words,
     bounds,
     carry_over,
     fill_units,
@@ -73,7 +72,6 @@ def minhash_signatures(units: pa.Array, shingling: Shingling, *, permutations: i
         opened.stops,
         opened.values,
         load_tables(),
-        ascii_words(),
         np.empty(BLOCK + shingling.width - 1, np.uint64),
         np.empty(BLOCK, np.uint32),
         np.int64(shingling.width),
@@ -130,13 +128,13 @@ def _splitmix64(state: int) -> int:
 
 @kernel
 def _sign_documents(
-    kind, starts, stops, values, tables, ascii, hashes, block, width, factors, terms, minima, counts
+    kind, starts, stops, values, tables, hashes, block, width, factors, terms, minima, counts
 ):
     for document in range(counts.size):
         at, stop = bounds(kind, values, starts[document], stops[document], tables)
         kept = np.int64(0)
         while at < stop:
-            filled, at = fill_units(kind, values, at, stop, tables, ascii, hashes, kept)
+            filled, at = fill_units(kind, values, at, stop, tables, hashes, kept)
             if filled == kept:
                 break
             counts[document] += filled - kept

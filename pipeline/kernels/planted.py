@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.kernels.buffers import TextBuffers, read_only, text_array, text_buffers
 from pipeline.kernels.jit import kernel
-from pipeline.kernels.keyed import keyed_u64
+from pipeline.kernels.keyed import GAMMA, keyed_u64
 from pipeline.kernels.shingles import Shingling
 from pipeline.kernels.unicode_classes import load_tables
 from pipeline.kernels.words import mix_bits, next_word, read_character
@@ -26,6 +26,7 @@ LEVELS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)  # the Jaccard similarities
 _FIRST_ROWS = 32  # of every part are planted, so that small corpora have some ...
 _ONE_IN = np.uint64(256)  # ... and this share of the others
 _STEP = 1 << 32
+_SPARE = 64  # bytes that every copy may have beyond twice its original
 _REPLACE, _DROP = np.uint64(2), np.uint64(1)  # of 4: half of the changes replace, the rest drop or double
 
 
@@ -43,9 +44,9 @@ def plant(
     levels = (drawn % np.uint64(len(LEVELS))).astype(np.uint8)
     limits = np.array([_change_limit(level, shingling.width) for level in LEVELS], np.uint64)[levels]
     source = text_buffers(text)
-    # A doubled unit adds its own length, a replacement at most that of the longest unit: room for what is
-    # likely, and a change that would not fit is not made.
-    edited = np.empty(2 * int(source.offsets[-1] - source.offsets[0]) + 64 * len(text), np.uint8)
+    # A copy may be twice as long as its original and a little more, which is room for what is likely: a
+    # change that would not fit is not made. The limit is each document's own, whatever stands beside it.
+    edited = np.empty(2 * int(source.offsets[-1] - source.offsets[0]) + _SPARE * len(text), np.uint8)
     offsets = np.zeros_like(source.offsets)
     _edit(
         source.offsets,
@@ -80,8 +81,8 @@ def _edit(offsets, text, tables, by_characters, limits, keys, edited, edited_off
     out = np.int64(0)
     for document in range(offsets.size - 1):
         first, stop = offsets[document], offsets[document + 1]
-        at, unit, size = first, np.uint64(0), stop - first
-        room = 2 * (first - offsets[0] + size) + 64 * (document + 1)
+        at, unit = first, np.uint64(0)
+        room = out + 2 * (stop - first) + _SPARE
         while at < stop:
             if by_characters:
                 start = at
@@ -91,7 +92,7 @@ def _edit(offsets, text, tables, by_characters, limits, keys, edited, edited_off
             out = _copy(text, at, start, edited, out)
             if start == end:
                 break
-            draw = mix_bits(keys[document] + unit * np.uint64(0x9E3779B97F4A7C15))
+            draw = mix_bits(keys[document] + unit * GAMMA)
             unit += np.uint64(1)
             at = end
             if (

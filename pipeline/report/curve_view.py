@@ -1,10 +1,13 @@
 """`sluice curve`: what a recipe's bands and verification find, before anything is run."""
 
+from dataclasses import replace
+
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import PRESETS, Recipe
-from pipeline.dedup.curve import curve, meeting_chance
+from pipeline.config import PRESETS, Minhash, Recipe, RecipeError, nearest
+from pipeline.dedup.curve import curve, meeting_chance, steepest
 
 _BAR = 40  # characters of a certain find
 
@@ -12,25 +15,38 @@ _BAR = 40  # characters of a certain find
 def print_curve(console: Console, recipe: Recipe) -> None:
     """The S-curve of a recipe as a table with bars."""
     minhash, choice = recipe.minhash, recipe.deduplicate
-    midpoint = (1 / minhash.bands) ** (1 / minhash.rows)
+    shape = (minhash.unit, minhash.shingle, minhash.bands, minhash.rows)
+    own = "" if shape == tuple(PRESETS[minhash.preset].values()) else ", changed"
+    at = "" if choice.verify == "none" else f" at {choice.threshold:g}"
     console.print(
-        f"{minhash.bands} bands of {minhash.rows} values over shingles of {minhash.shingle} {minhash.unit}: "
-        f"half of the pairs of similarity {midpoint:.3f} or so meet; verified by {choice.verify}"
-        + ("" if choice.verify == "none" else f" at {choice.threshold:g}"),
+        f"preset {minhash.preset}{own}: shingles of {minhash.shingle} {minhash.unit}, {minhash.bands} bands of "
+        f"{minhash.rows} values, steepest near {steepest(bands=minhash.bands, rows=minhash.rows):.3f}; "
+        f"verified by {choice.verify}{at}",
         highlight=False,
     )
-    table = Table("similarity", "meet", "found", "")
+    table = Table("similarity", "meet", "found", "", box=box.SIMPLE)
     for similarity, meets, found in curve(recipe):
         table.add_row(f"{similarity:.2f}", f"{meets:.1%}", f"{found:.1%}", "█" * round(_BAR * found))
     console.print(table)
 
 
+def with_preset(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with all of a preset's numbers instead of its own; RecipeError for one that there is not."""
+    if name not in PRESETS:
+        raise RecipeError(f"--preset {name!r}: there are {', '.join(PRESETS)}{nearest(name, PRESETS)}")
+    numbers = {key: value for key, value in PRESETS[name].items()}
+    return replace(recipe, minhash=replace(Minhash(), preset=name, **numbers))
+
+
 def print_presets(console: Console) -> None:
-    """All presets: numbers of the peers, and where their curve is steepest."""
-    table = Table("preset", "unit", "shingle", "bands x rows", "values", "(1/b)^(1/r)", "0.7", "0.8", "0.9")
+    """All presets: numbers of the peers, where their curve is steepest, and the chances to meet."""
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for heading in ("preset", "unit", "shingle", "bands", "rows", "values", "steepest", "0.7", "0.8", "0.9"):
+        table.add_column(heading, justify="left" if heading in ("preset", "unit") else "right", no_wrap=True)
     for name, preset in PRESETS.items():
         bands, rows = int(preset["bands"]), int(preset["rows"])
         chances = [f"{meeting_chance(s, bands=bands, rows=rows):.1%}" for s in (0.7, 0.8, 0.9)]
-        shape = (f"{bands} x {rows}", f"{bands * rows:,}", f"{(1 / bands) ** (1 / rows):.3f}")
-        table.add_row(name, str(preset["unit"]), str(preset["shingle"]), *shape, *chances)
+        shape = (str(preset["shingle"]), str(bands), str(rows), f"{bands * rows:,}")
+        table.add_row(name, str(preset["unit"]), *shape, f"{steepest(bands=bands, rows=rows):.3f}", *chances)
     console.print(table)
+    console.print("steepest: (1/bands)^(1/rows); behind it, the chance to meet at a similarity", highlight=False)

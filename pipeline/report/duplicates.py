@@ -1,11 +1,20 @@
-"""What a run says of its own deduplication: MANIFEST's `dedup`, made of commit rows."""
+"""What a run says of its own deduplication: MANIFEST's `dedup`, made of commit rows.
+
+Figures that theory gives are rounded to six decimals, so that no machine's last bit is in them.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from math import isqrt
 from typing import Any
 
+import pyarrow as pa
+
+from pipeline.annotate.personal_data import mask_personal_data
+from pipeline.decide.edits import apply_edits
 from pipeline.dedup.curve import chance_of
-from pipeline.dedup.quality import BAND_PPM
+from pipeline.dedup.quality import BAND_PPM, STEP_PPM
+from pipeline.dedup.verified import least_ppm
 from pipeline.ledger import Totals
 from pipeline.phase import Job, Row
 from pipeline.report.explain import brief_document, read_excerpt
@@ -46,23 +55,34 @@ def _sum(rows: list[Row]) -> Counter[str]:
 
 
 def _recall(job: Job, rows: list[Row]) -> dict[str, dict[str, dict[str, Any]]]:
-    """By language, then by band of similarity ("0.80-0.85"; "1.00" for copies that came out equal)."""
-    planted: Counter[tuple[str, int]] = Counter()
-    found: Counter[tuple[str, int]] = Counter()
+    """By language, then by band of similarity ("0.80-0.85"; "1.00" for copies that came out equal). Theory is
+    the mean of the chances of the copies as they are, to 0.01 of similarity.
+    """
+    if not job.recipe.deduplicate.near:
+        return {}
+    steps: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
     for row in rows:
-        for language, band, number, of_them in row.notes["planted"]:
-            planted[language, band] += number
-            found[language, band] += of_them
+        for language, step, planted, found in row.notes["planted"]:
+            steps[language, step].update(planted=planted, found=found)
+    chances = {step: _chance_of_step(job, step) for _, step in steps}
+    bands: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
+    for (language, step), counts in steps.items():
+        expected = counts["planted"] * chances[step]
+        bands[language, step * STEP_PPM // BAND_PPM].update(**counts, expected=expected)
     recall: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-    for language, band in sorted(planted):
-        number, of_them = planted[language, band], found[language, band]
+    for (language, band), counts in sorted(bands.items()):
         recall[language][band_name(band)] = {
-            "planted": number,
-            "found": of_them,
-            "recall": of_them / number,
-            "theory": chance_of(job.recipe, min(1.0, (band + 0.5) * BAND_PPM / MILLION)),
+            "planted": counts["planted"],
+            "found": counts["found"],
+            "recall": counts["found"] / counts["planted"],
+            "theory": round(counts["expected"] / counts["planted"] / MILLION, 6),
         }
     return dict(recall)
+
+
+def _chance_of_step(job: Job, step: int) -> int:
+    """The chance, in millionths, that a copy is found whose similarity lies in a step."""
+    return round(chance_of(job.recipe, min(1.0, (step + 0.5) * STEP_PPM / MILLION)) * MILLION)
 
 
 def band_name(band: int) -> str:
@@ -78,14 +98,14 @@ def _precision(job: Job, row: Row) -> dict[str, Any]:
     """
     choice, minhash = job.recipe.deduplicate, job.recipe.minhash
     exact: list[int] = row.notes["similarity_ppm"]
-    threshold = round(choice.threshold * MILLION)
-    estimated = choice.verify in ("none", "signature")
-    spread = (choice.threshold * (1 - choice.threshold) / (minhash.bands * minhash.rows)) ** 0.5
-    least = threshold - round(spread * MILLION) if estimated else threshold
+    threshold = least_ppm(job)
+    spread = isqrt(threshold * (MILLION - threshold) // (minhash.bands * minhash.rows))
+    least = threshold - spread if choice.verify in ("none", "signature") else threshold
     return {
         "precision": sum(ppm >= least for ppm in exact) / len(exact) if exact else None,
         "precision_sample": {
             "pairs": len(exact),
+            "measure": "containment" if choice.verify == "containment" else "jaccard",
             "least_similarity": least / MILLION,
             "at_least_threshold": sum(ppm >= threshold for ppm in exact),
             "by_similarity": {band_name(band): number for band, number in row.notes["bands"]},
@@ -105,14 +125,17 @@ def _largest(job: Job, rows: list[Row]) -> list[dict[str, Any]]:
     return [
         {
             "size": sizes[cluster],
-            "samples": [
-                {
-                    **{name: brief[name] for name in ("id", "source", "url", "title")},
-                    "text": read_excerpt(job, locator, _SAMPLE_CHARACTERS),
-                }
-                for locator in members[cluster][:_SAMPLES]
-                for brief in [brief_document(job, locator)]
-            ],
+            "samples": [_sample(job, locator) for locator in members[cluster][:_SAMPLES]],
         }
         for cluster in chosen
     ]
+
+
+def _sample(job: Job, locator: int) -> dict[str, str]:
+    """One member, its personal data masked in the title as it is in the text."""
+    brief = brief_document(job, locator)
+    text = read_excerpt(job, locator, _SAMPLE_CHARACTERS)
+    if job.recipe.annotate.mask_personal_data:
+        title = pa.array([brief["title"]])
+        brief["title"] = apply_edits(title, mask_personal_data(title))[0].as_py()
+    return {**{name: brief[name] for name in ("id", "source", "url", "title")}, "text": text}

@@ -23,7 +23,9 @@ def write_plot(path: Path, phase: Mapping[str, Sequence[tuple[float, float]]]) -
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         shapes.append(f'<polyline points="{line}" fill="none" stroke="{colour}"/>')
         shapes += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in places]
-        shapes.append(f'<text x="{_MARGIN + 10}" y="{_MARGIN + 18 * number}" fill="{colour}">{language}</text>')
+        shapes.append(
+            f'<text x="{_MARGIN + 10}" y="{_MARGIN + 18 * number}" fill="{colour}">{language}</text>'
+        )
     axes = f"M{_MARGIN},{_MARGIN} V{_HEIGHT - _MARGIN} H{_WIDTH - _MARGIN}"
     shapes += [
         f'<path d="{axes}" fill="none" stroke="gray"/>',
