@@ -18,6 +18,7 @@ SURVIVOR_KEYS = (
     "newest",
     "oldest",
     "shortest_url",
+    "first_url",
     "language_score",
 )
 UNITS = ("words", "characters", "tokens")
@@ -26,6 +27,7 @@ FOLDS = ("none-v1", "fold-v1", "nfkc-v1", "nfkc-digits-v1", "nfkc-hans-v1")  # s
 VERIFIERS = ("none", "signature", "jaccard", "containment")
 COMPONENTS = ("union-find", "stars")
 MAX_ROUNDS = 50
+MAX_COPIES = 65_535  # of a document: the number of a copy is a uint16
 REPEATED = ("none", "lines", "paragraphs")
 # unit, shingle, bands and rows of the peers.
 PRESETS: Mapping[str, Mapping[str, str | int]] = {

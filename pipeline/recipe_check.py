@@ -15,6 +15,7 @@ from pipeline.config import (
     FORMATS,
     HASHES,
     KINDS,
+    MAX_COPIES,
     MAX_ROUNDS,
     PRESETS,
     REPEATED,
@@ -63,9 +64,11 @@ def check_recipe(recipe: Recipe) -> None:
     _within(decide.validation_share, 0, 1, "decide.validation_share")
     for name in decide.survivor:
         _one_of(name, SURVIVOR_KEYS, "decide.survivor")
+    if len(set(decide.survivor)) < len(decide.survivor):
+        raise RecipeError("decide.survivor names a key twice")
     _one_of(decide.repeated, REPEATED, "decide.repeated")
     _within(decide.repeated_characters, 1, 1 << 31, "decide.repeated_characters")
-    _check_rehydrate(decide.rehydrate)
+    _check_rehydrate(decide.rehydrate, most=max(source.repeats for source in recipe.sources))
     for kind, by_language in decide.thresholds.items():
         _one_of(kind, (*KINDS, "default"), "decide.thresholds")
         for language, thresholds in by_language.items():
@@ -97,12 +100,16 @@ def _check_deduplicate(deduplicate: Deduplicate, minhash: Minhash) -> None:
         raise RecipeError("minhash.hash = 'datasketch' hashes text: minhash.unit must be words or characters")
 
 
-def _check_rehydrate(steps: tuple[tuple[int, ...], ...]) -> None:
+def _check_rehydrate(steps: tuple[tuple[int, ...], ...], *, most: float) -> None:
+    """`most`: the largest repeats of a source, which the factors multiply."""
     sizes = [step[0] for step in steps if len(step) == 2]
     if len(sizes) != len(steps) or sizes != sorted(set(sizes)) or any(min(step) < 0 for step in steps):
         raise RecipeError(
             "decide.rehydrate must hold [cluster size, factor] with rising sizes, as in [[1, 1], [2, 2]]"
         )
+    factor = max((step[1] for step in steps), default=1)
+    if factor * max(most, 1) > MAX_COPIES:
+        raise RecipeError(f"decide.rehydrate: {factor} x {most:g} repeats are more than {MAX_COPIES} copies")
 
 
 def _check_thresholds(thresholds: Thresholds, key: str) -> None:

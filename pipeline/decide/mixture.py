@@ -1,8 +1,9 @@
 """How many copies of each document the corpus holds: the mixture of the recipe made exact.
 
-A source with repeats r gives every document floor(r) copies and one more with probability frac(r). The draw
-is a keyed hash of the document's id, so the same documents are drawn on every run, and raising r only ever
-adds copies: nothing that was trained on leaves when a source is weighted up. Repeats are held in integer
+A source with repeats r gives every document floor(r) copies and one more with probability frac(r); if the
+recipe rehydrates, r is multiplied by a whole factor of the document's cluster size. The draw is a keyed hash
+of the document's id, so the same documents are drawn on every run, and raising r or a factor only ever adds
+copies: nothing that was trained on leaves when a source is weighted up. Repeats are held in integer
 micro-units, so that no float decides.
 """
 
@@ -13,10 +14,10 @@ from fractions import Fraction
 import numpy as np
 import pyarrow as pa
 
+from pipeline.config import MAX_COPIES
 from pipeline.kernels.keyed import keyed_u64
 
 MICRO = 1_000_000
-MAX_COPIES = np.iinfo(np.uint16).max
 
 
 def repeats_to_micro(repeats: float | str | Decimal) -> int:

@@ -2,8 +2,8 @@
 
 Only kept documents take part: if all did, the one copy of a line that stays could stand in a document that is
 dropped, and the line would be lost. Of all its occurrences the first stays, in order of validation documents
-(what they hold is not trained on elsewhere), then dump, then text digest, then place; repetitions inside a
-document count too.
+(what they hold is not trained on elsewhere), then dump, then text digest, id and place; repetitions inside a
+document count too. A document that loses all of its text stays, and is counted.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,12 +21,14 @@ from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, r
 from pipeline.timings import Timings
 
 REASON = "repeated"
-_VERSION = 1
+_VERSION = 2
 _PASSAGE = np.dtype([("key", "<u8"), ("order", "<u8"), ("locator", "<u8"), ("start", "<u4"), ("end", "<u4")])
 _CUT = np.dtype([("row", "<u4"), ("start", "<u4"), ("end", "<u4")])
 _REPEATS = pa.schema([("edits", schema.EDITS)])
-_HELD_OUT_FIRST = np.uint64(1) << np.uint64(63)
-_DUMP_SHIFT, _DIGEST_SHIFT = np.uint64(49), np.uint64(15)
+# `order`, upper bit first: 1 trains or validates, 14 dump, 28 of the text digest, 21 of the id. The latter two
+# are hashes: whatever their number of bits, they order documents alike however the corpus is cut into parts.
+_TRAINS = np.uint64(1) << np.uint64(63)
+_DUMP_SHIFT, _DIGEST_SHIFT, _ID_BITS = np.uint64(49), np.uint64(36), np.uint64(21)
 
 
 def _keys(job: Job) -> Iterator[tuple[int, bytes]]:
@@ -53,7 +55,7 @@ def _scatter_passages(
     documents, decisions = (need_rows(job, step, [part])[0].file(step) for step in ("documents", "decisions"))
     start = schema.locator(part, 0)
     for batch, chosen in zip(
-        read_batches(job.storage(), documents, columns=["source", "text", "text_digest"]),
+        read_batches(job.storage(), documents, columns=["id", "source", "text", "text_digest"]),
         read_batches(job.storage(), decisions, columns=["kept", "validation"]),
         strict=True,
     ):
@@ -61,11 +63,10 @@ def _scatter_passages(
         kept = batch.filter(chosen["kept"])
         held_out = chosen["validation"].to_numpy(zero_copy_only=False)[rows]
         dump = np.uint64(dumps[batch["source"][0].as_py()])
-        order = np.where(held_out, np.uint64(0), _HELD_OUT_FIRST) | dump << _DUMP_SHIFT
-        order |= digest_words(kept["text_digest"])[:, 0] >> _DIGEST_SHIFT
-        found = find_passages(
-            kept["text"], paragraphs=decide.repeated == "paragraphs", least=decide.repeated_characters
-        )
+        order = np.where(held_out, np.uint64(0), _TRAINS) | dump << _DUMP_SHIFT
+        order |= digest_words(kept["text_digest"])[:, 0] >> _DIGEST_SHIFT << _ID_BITS
+        order |= digest_words(kept["id"])[:, 0] >> (np.uint64(64) - _ID_BITS)
+        found = find_passages(kept["text"], unit=decide.repeated, least=decide.repeated_characters)
         passages = np.empty(len(found.key), _PASSAGE)
         passages["key"], passages["order"] = found.key, order[found.document]
         passages["locator"] = (rows.astype(np.uint64) + np.uint64(start))[found.document]

@@ -1,7 +1,9 @@
 """One survivor per cluster: the best of the members that pass, by the recipe's ordered keys.
 
 Pure functions over packed MEMBER rows of whole clusters. Ties are broken by text digest, then id, never by
-order.
+order. A row has room for every key once; `first_url`, the smallest URL in byte order, takes all the room that
+the policy leaves, 8 bytes of the URL in each column: 64 bytes beside one other key. URLs that are equal so
+far are equal.
 """
 
 from collections.abc import Sequence
@@ -41,6 +43,7 @@ BY_DIGEST, BY_ID, ALONE = 253, 254, 255  # what decided, besides the policy's ke
 MAX_PARTNERS = 16  # of a cluster, those with the smallest ids
 NONE = np.uint64(0xFFFFFFFFFFFFFFFF)
 _MILLIONTHS = 1_000_000
+_SIGN = np.uint64(1 << 63)
 
 
 def survivor_keys(batch: pa.RecordBatch, policy: Sequence[str]) -> np.ndarray:
@@ -49,9 +52,28 @@ def survivor_keys(batch: pa.RecordBatch, policy: Sequence[str]) -> np.ndarray:
     `batch` has date, url, characters, language_score, and the source's priority and dump.
     """
     keys = np.zeros((batch.num_rows, _KEYS), np.int64)
-    for number, name in enumerate(policy):
-        keys[:, number] = _survivor_key(batch, name)
+    columns = _columns(policy)
+    for name in policy:
+        first, width = columns.index(name), columns.count(name)
+        if name == "first_url":
+            keys[:, first : first + width] = _first_url(batch["url"], width)
+        else:
+            keys[:, first] = _survivor_key(batch, name)
     return keys
+
+
+def _columns(policy: Sequence[str]) -> list[str]:
+    """Whose each of the columns of keys is, in order."""
+    room = {"first_url": 1 + _KEYS - len(policy)}
+    return [name for name in policy for _ in range(room.get(name, 1))]
+
+
+def _first_url(urls: pa.Array, width: int) -> np.ndarray:
+    """int64 [rows, width], the greater the smaller the URL; no URL at all is the smallest of all keys."""
+    size = 8 * width
+    beginnings = np.asarray([url.encode() or b"\xff" * size for url in urls.to_pylist()], f"S{size}")
+    words = beginnings.view(">u8").reshape(-1, width).astype(np.uint64)
+    return (~words ^ _SIGN).view(np.int64)
 
 
 def _survivor_key(batch: pa.RecordBatch, name: str) -> np.ndarray:
@@ -154,7 +176,8 @@ def _deciding_key(best: np.ndarray, next_best: np.ndarray) -> np.ndarray:
 
 def name_deciders(by: np.ndarray, policy: Sequence[str]) -> np.ndarray:
     """What `by` says, in words."""
-    names = np.asarray([*policy, *[""] * (ALONE + 1 - len(policy))], object)
+    columns = _columns(policy)
+    names = np.asarray([*columns, *[""] * (ALONE + 1 - len(columns))], object)
     names[[BY_DIGEST, BY_ID, ALONE]] = "text_digest", "id", "only"
     return names[by]
 

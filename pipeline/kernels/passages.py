@@ -2,8 +2,9 @@
 
 A line goes up to its line end; a paragraph is a run of lines without an empty one between them, and goes up
 to the next paragraph. The key is a 64-bit hash of what CCNet keeps of a line (Wenzek et al. 2019: lower case,
-digits as 0, no punctuation), here letters and digits of any script and nothing else; accents stay. Among
-10^12 different passages about 27,000 pairs have one key by chance.
+digits as 0, no accents, no punctuation), here the letters and digits of any script and nothing else: an accent
+that is a character of its own goes, one that is part of its letter stays. Among 10^12 different passages about
+27,000 pairs have one key by chance. Cost: 3 ns per byte of English, 2 ns of Chinese.
 """
 
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from pipeline.kernels.jit import kernel
 from pipeline.kernels.unicode_classes import DIGIT, SPACE, WORD_START, load_tables
 from pipeline.kernels.words import HASH_BASIS, HASH_FACTOR, mix_bits, read_character
 
+UNITS = ("lines", "paragraphs")
 _NEWLINE = 0x0A
 
 
@@ -29,10 +31,12 @@ class Passages(NamedTuple):
     key: NDArray[np.uint64]
 
 
-def find_passages(text: pa.Array, *, paragraphs: bool, least: int) -> Passages:
-    """All lines (or paragraphs) of at least so many characters, white space at their ends not counted, that
-    have a letter or digit; of a string or large_string array.
+def find_passages(text: pa.Array, *, unit: str, least: int) -> Passages:
+    """All "lines" or "paragraphs" of at least so many characters, white space at their ends not counted, that
+    have a letter or digit; of a string or large_string array. ValueError for another unit.
     """
+    if unit not in UNITS:
+        raise ValueError(f"no unit {unit!r}; there are {', '.join(UNITS)}")
     buffers = text_buffers(text)
     whole = buffers.bytes[buffers.offsets[0] : buffers.offsets[-1]]
     room = int(np.count_nonzero(whole == _NEWLINE)) + len(text)
@@ -42,7 +46,7 @@ def find_passages(text: pa.Array, *, paragraphs: bool, least: int) -> Passages:
         buffers.offsets,
         buffers.bytes,
         load_tables(),
-        paragraphs,
+        unit == "paragraphs",
         np.int64(least),
         documents,
         starts,

@@ -117,17 +117,18 @@ def _edit(offsets, text, tables, by_characters, limits, keys, edited, edited_off
 
 @kernel
 def _copy_other(text, first, stop, tables, by_characters, draw, room, edited, out):
-    """Writes the unit that begins at or after a drawn place of the document, if there is room."""
+    """Writes the unit behind a drawn place of the document (the first one at its end), if there is room."""
     place = first + np.int64((draw >> np.uint64(34)) % np.uint64(stop - first))
     while place < stop and text[place] & 0xC0 == 0x80:
         place += 1
     if by_characters:
-        if place < stop:
-            _, _, end = read_character(text, place, stop, tables)
-        else:
-            end = place
+        place = place if place < stop else first
+        _, _, end = read_character(text, place, stop, tables)
     else:
+        _, place, _, _, _ = next_word(text, place, stop, tables)  # the place may be inside of a word
         place, end, _, _, _ = next_word(text, place, stop, tables)
+        if place == end:
+            place, end, _, _, _ = next_word(text, first, stop, tables)
     if out + end - place < room:
         out = _copy(text, place, end, edited, out)
     return out

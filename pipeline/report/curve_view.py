@@ -19,8 +19,8 @@ def print_curve(console: Console, recipe: Recipe) -> None:
     own = "" if shape == tuple(PRESETS[minhash.preset].values()) else ", changed"
     at = "" if choice.verify == "none" else f" at {choice.threshold:g}"
     console.print(
-        f"preset {minhash.preset}{own}: shingles of {minhash.shingle} {minhash.unit}, {minhash.bands} bands of "
-        f"{minhash.rows} values, steepest near {steepest(bands=minhash.bands, rows=minhash.rows):.3f}; "
+        f"preset {minhash.preset}{own}: shingles of {minhash.shingle} {minhash.unit}, {minhash.bands} bands "
+        f"of {minhash.rows} values, steepest near {steepest(bands=minhash.bands, rows=minhash.rows):.3f}; "
         f"verified by {choice.verify}{at}",
         highlight=False,
     )
@@ -34,19 +34,18 @@ def with_preset(recipe: Recipe, name: str) -> Recipe:
     """The recipe with all of a preset's numbers instead of its own; RecipeError for one that there is not."""
     if name not in PRESETS:
         raise RecipeError(f"--preset {name!r}: there are {', '.join(PRESETS)}{nearest(name, PRESETS)}")
-    numbers = {key: value for key, value in PRESETS[name].items()}
-    return replace(recipe, minhash=replace(Minhash(), preset=name, **numbers))
+    return replace(recipe, minhash=replace(Minhash(), preset=name, **dict(PRESETS[name])))
 
 
 def print_presets(console: Console) -> None:
     """All presets: numbers of the peers, where their curve is steepest, and the chances to meet."""
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for heading in ("preset", "unit", "shingle", "bands", "rows", "values", "steepest", "0.7", "0.8", "0.9"):
+    for heading in ("preset", "unit", "shingle", "bands", "rows", "steepest", "0.7", "0.8", "0.9"):
         table.add_column(heading, justify="left" if heading in ("preset", "unit") else "right", no_wrap=True)
     for name, preset in PRESETS.items():
         bands, rows = int(preset["bands"]), int(preset["rows"])
         chances = [f"{meeting_chance(s, bands=bands, rows=rows):.1%}" for s in (0.7, 0.8, 0.9)]
-        shape = (str(preset["shingle"]), str(bands), str(rows), f"{bands * rows:,}")
+        shape = (str(preset["shingle"]), str(bands), str(rows))
         table.add_row(name, str(preset["unit"]), *shape, f"{steepest(bands=bands, rows=rows):.3f}", *chances)
     console.print(table)
-    console.print("steepest: (1/bands)^(1/rows); behind it, the chance to meet at a similarity", highlight=False)
+    console.print("steepest at (1/bands)^(1/rows); then the chance to meet, by similarity", highlight=False)

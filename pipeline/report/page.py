@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from pipeline.phase import Job
 from pipeline.report.display import cleaned
+from pipeline.report.duplicates_view import view_duplicates
 from pipeline.report.facts import Facts, Stage, gather_facts
 from pipeline.report.summary import human_bytes, human_seconds
 
@@ -67,6 +68,7 @@ def render_page(job: Job, manifest: Mapping[str, Any]) -> str:
         funnel=_funnel(facts),
         kept=_kept(facts),
         more_kept=_more_kept(facts),
+        duplicates=view_duplicates(job.recipe, manifest["dedup"]),
         sources=_sources(manifest),
         splits=_splits(manifest),
         phases=_phases(facts),

@@ -3,7 +3,6 @@
 Nothing from data is printed as markup.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,17 +54,17 @@ def print_summary(console: Console, job: Job) -> None:
 
 def _duplicates(dedup: Mapping[str, Any]) -> str:
     """One line: what was found, and how well."""
-    counts = Counter[str]()
+    planted = found = 0
     for bands in dedup["recall"].values():
         for name, band in bands.items():
             if name >= _SIMILAR:
-                counts.update(planted=band["planted"], found=band["found"])
-    recall = f"{counts['found']:,} of {counts['planted']:,} planted copies of similarity {_SIMILAR} or more"
-    precision = dedup["precision"]
-    pairs = "" if precision is None else f"; {precision:.1%} of sampled pairs are right"
-    return (
-        f"{dedup['clusters']:,} clusters of duplicates, {dedup['removed']:,} removed; found {recall}{pairs}"
-    )
+                planted, found = planted + band["planted"], found + band["found"]
+    told = [f"{dedup['clusters']:,} clusters of duplicates, {dedup['removed']:,} removed"]
+    if planted:
+        told.append(f"found {found:,} of {planted:,} planted copies of similarity {_SIMILAR} or more")
+    if dedup["precision"] is not None:
+        told.append(f"{dedup['precision']:.1%} of sampled pairs are right")
+    return "; ".join(told)
 
 
 def _funnel(facts: Facts) -> Table:

@@ -211,14 +211,16 @@ def main() -> None:
     options = parser.parse_args()
     sizes = [0.03, 0.09] if options.quick else sorted(options.sizes)
     begun = time.perf_counter()
-    print(
-        f"{platform.processor() or platform.machine()}, {psutil.cpu_count()} CPUs, Python {platform.python_version()}"
-    )
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, {psutil.cpu_count()} CPUs, Python {platform.python_version()}")
     for name in ("numpy", "numba", "pyarrow", "apache-beam", "datasketch", "rensa"):
         try:
             print(f"  {name} {version(name)}")
         except PackageNotFoundError:
             print(f"  {name} is not installed")
+    subprocess.run(  # compiles the kernels, if they are not yet
+        [sys.executable, "-m", "pipeline.cli", "doctor", "--warm"], cwd=ROOT, stdout=subprocess.DEVNULL
+    )
     rates = {}
     for language in LANGUAGES:
         rates[language] = measure_signatures(language, 1_000 if options.quick else 8_000, options.peer)
@@ -234,12 +236,9 @@ def main() -> None:
             phase[language].append((written, cpu))
             peak = max(peak, used)
             hours = cpu / 3600 / (written / 1e12)
-            print(
-                f"phase {language} {written / 1e9:6.2f} GB {cpu:8.1f} CPU s {hours:6.2f} CPU-h/TB, {used:.2f} GB"
-            )
-        (less, early), (more, late) = (
-            phase[language][-2:] if len(sizes) > 1 else [(0.0, 0.0), *phase[language]]
-        )
+            text = f"{written / 1e9:6.2f} GB {cpu:8.1f} CPU s {hours:6.2f} CPU-h/TB, {used:.2f} GB"
+            print(f"phase {language} {text}")
+        (less, early), (more, late) = [(0.0, 0.0), *phase[language]][-2:]
         marginal = (late - early) / 3600 / ((more - less) / 1e12)
         print(f"phase {language} marginal {marginal:.2f} CPU-h/TB")
     found = measure_components(10_000_000 if options.quick else 100_000_000)
@@ -261,6 +260,7 @@ def main() -> None:
             "vs_rensa": {name: ratio(rates[name], "rensa") for name in LANGUAGES},
             "vs_datatrove": {name: ratio(rates[name], "datatrove") for name in LANGUAGES},
             "cpu_hours_per_tb": {name: round(value, 2) for name, value in hours.items()},
+            "gb_of_text": {name: round(points[-1][0] / 1e9, 2) for name, points in phase.items()},
             "components_edges_per_s": round(min(found.values())),
             "peak_gb": round(peak, 2),
         }

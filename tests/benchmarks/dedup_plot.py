@@ -8,7 +8,7 @@ _COLOURS = {"en": "#2563a8", "zh": "#b5452c"}
 
 
 def write_plot(path: Path, phase: Mapping[str, Sequence[tuple[float, float]]]) -> None:
-    """`phase`: (bytes, CPU seconds) by language; a straight line from the smallest size shows linear growth."""
+    """`phase`: (bytes, CPU seconds) by language; linear growth is a straight line."""
     most_bytes = max(size for points in phase.values() for size, _ in points)
     most_seconds = max(cpu for points in phase.values() for _, cpu in points)
 

@@ -26,6 +26,21 @@ def test_text_digests_are_blake2b_of_the_fold() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("fold", "folded", "tag"),
+    [
+        ("none-v1", "Ｔel. 5²: 臺灣", b"sluice-none-v1"),
+        ("fold-v1", "ｔel5²臺灣", b"sluice-fold-v1"),
+        ("nfkc-v1", "tel52臺灣", b"sluice-nfkc-v1"),
+        ("nfkc-digits-v1", "tel00臺灣", b"sluice-digits-v1"),
+        ("nfkc-hans-v1", "tel52台湾", b"sluice-hans-v1"),
+    ],
+)
+def test_every_fold_has_its_own_digest(fold: str, folded: str, tag: bytes) -> None:
+    digests = text_digests(pa.array(["Ｔel. 5²: 臺灣", "", None]), fold=fold)
+    assert digests.to_pylist() == [blake(folded.encode(), tag), blake(b"", b"sluice-raw-v1"), None]
+
+
 def test_equal_up_to_case_spacing_and_punctuation() -> None:
     same = text_digests(pa.array(["A day, at sea.", "a DAY at\n\nsea", "A\u00a0day — at sea!"])).to_pylist()
     assert len(set(same)) == 1
