@@ -25,8 +25,9 @@ _VERSION = 2
 _PASSAGE = np.dtype([("key", "<u8"), ("order", "<u8"), ("locator", "<u8"), ("start", "<u4"), ("end", "<u4")])
 _CUT = np.dtype([("row", "<u4"), ("start", "<u4"), ("end", "<u4")])
 _REPEATS = pa.schema([("edits", schema.EDITS)])
-# `order`, upper bit first: 1 trains or validates, 14 dump, 28 of the text digest, 21 of the id. The latter two
-# are hashes: whatever their number of bits, they order documents alike however the corpus is cut into parts.
+# `order`, upper bit first: 1 trains or validates, 14 dump, 28 of the text digest, 21 of the id. The latter
+# two are hashes: whatever their number of bits, they order documents alike however the corpus is cut into
+# parts.
 _TRAINS = np.uint64(1) << np.uint64(63)
 _DUMP_SHIFT, _DIGEST_SHIFT, _ID_BITS = np.uint64(49), np.uint64(36), np.uint64(21)
 

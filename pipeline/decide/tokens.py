@@ -61,7 +61,7 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
     drawn_tokens: Counter[tuple[str, str, bool]] = Counter()
     kept_tokens: Counter[tuple[str, str, bool]] = Counter()
     kept_documents: Counter[tuple[str, str, bool]] = Counter()
-    first = 0
+    first, empty = 0, 0
     with storage.scratch() as scratch:
         writer = PartWriter(scratch, "work/encoded", part, schema.ENCODED)
         batches = (
@@ -85,6 +85,7 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
                 strict=True,
             )
             factor = factors[rows.astype(np.int64) + first]
+            empty += int(np.count_nonzero(lengths == 0))
             for key, length, times in zip(keys, lengths.tolist(), factor.tolist(), strict=True):
                 kept_tokens[key] += length
                 drawn_tokens[key] += (length + 1) * times  # one <|endoftext|> each
@@ -100,7 +101,8 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
             "kept": [
                 [*key, kept_documents[key], kept_tokens[key], drawn_tokens[key]]
                 for key in sorted(kept_tokens)
-            ]
+            ],
+            "empty": empty,  # documents of which the edits left nothing
         }
         commit(
             job,

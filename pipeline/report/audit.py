@@ -103,6 +103,7 @@ def audit(job: Job) -> Audit:
     for part in range(job.parts):
         of_part = {step: rows[step][part] for step in PER_PART}
         equations += [(f"part {part}: {what}", a, b) for what, a, b in _in_part(job, of_part, held)]
+    equations += _cut_out(rows, held)
     equations += _shuffles(job, rows, held)
     equations += _mixture(rows)
     equations += _shards(job, rows, totals)
@@ -170,6 +171,16 @@ def _decided(decisions: Row, totals: Totals, held: HeldByName) -> Iterator[Equat
     for key in sorted({*expected, *found}):
         what = f"documents dropped as {key[1]}" if key[1] else "documents kept"
         yield f"{what}, by the ledger and in the file", expected.get(key, 0), found.get(key, 0)
+
+
+def _cut_out(rows: dict[str, list[Row]], held: HeldByName) -> Iterator[Equation]:
+    """The passages that were cut out as repeated, if the recipe asks for that."""
+    for row in rows.get("work/repeats", ()):
+        file, part = held[row.file("work/repeats").name], f"part {row.number}"
+        documents = rows["documents"][row.number].file("documents").rows
+        yield f"{part}: documents and rows of work/repeats", documents, file.rows
+        cut = file.values.get("edits.list.element.start", 0)
+        yield f"{part}: passages cut out and edits in the file", row.notes["passages"], cut
 
 
 def _shuffles(job: Job, rows: dict[str, list[Row]], held: HeldByName) -> Iterator[Equation]:

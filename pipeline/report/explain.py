@@ -10,6 +10,7 @@ from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from pipeline import schema
 from pipeline.annotate.digests import url_digests
 from pipeline.config import Source
 from pipeline.decide.edits import apply_edits
-from pipeline.decide.mixture import MICRO
+from pipeline.decide.mixture import MICRO, rehydration
 from pipeline.decide.repeats_step import edits_of_part
 from pipeline.decide.thresholds import LANGUAGE_RULE, RULE_NAMES, RULES, failing_rules, thresholds_for
 from pipeline.dedup.clusters import forest_files
@@ -62,7 +63,7 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
         "decision": {name: decision[name] for name in ("kept", "reason", "failing", "validation")},
         "cluster": _cluster(job, cluster, decision),
         "edits": edits.to_pylist()[0],
-        **_placed(job, document, decision, locator),
+        **_placed(job, document, decision, locator, cluster["cluster_size"]),
     }
 
 
@@ -152,14 +153,20 @@ def _first_members(job: Job, cluster: int, size: int) -> list[int]:
     return [cluster, *sorted(found)[:wanted]]
 
 
-def _placed(job: Job, document: dict[str, Any], decision: dict[str, Any], locator: int) -> dict[str, Any]:
-    """Repeats, copies and tokens; none of them for a document that was dropped."""
+def _placed(
+    job: Job, document: dict[str, Any], decision: dict[str, Any], locator: int, cluster_size: int
+) -> dict[str, Any]:
+    """Repeats of the source, the factor of its cluster's size, copies and tokens; none of them for a document
+    that was dropped.
+    """
     if not decision["kept"]:
-        return {"repeats": 0.0, "tokens": None, "copies": []}
+        return {"repeats": 0.0, "factor": 1, "tokens": None, "copies": []}
     validation = decision["validation"]
+    factor = int(rehydration(np.array([cluster_size]), job.recipe.decide.rehydrate)[0])
     copies = find_copies(job, document["id"], locator, source=document["source"], validation=validation)
     return {
         "repeats": 1.0 if validation else repeats_micro(job, document["source"]) / MICRO,
+        "factor": 1 if validation else factor,
         "tokens": copies[0].tokens - 1 if copies else None,  # without <|endoftext|>
         "copies": [asdict(copy) for copy in copies],
     }

@@ -181,7 +181,9 @@ def _edits(edits: list[dict[str, Any]]) -> Table:
 
 def _copies(document: dict[str, Any]) -> Table | Text:
     if not document["copies"]:
-        return Text(f"no copy: its source is repeated {document['repeats']:g} times, and it was not drawn")
+        times = f"{document['repeats']:g} times"
+        times += f", times {document['factor']} for its cluster" if document["factor"] != 1 else ""
+        return Text(f"no copy: its source is repeated {times}, and it was not drawn")
     table = Table("copy", "shard", box=None, pad_edge=False, header_style="dim")
     for heading in ("row", "tokens of the row", "of the document"):
         table.add_column(heading, justify="right")

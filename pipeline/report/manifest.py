@@ -72,6 +72,7 @@ def build_manifest(job: Job, audit: Audit) -> dict[str, Any]:
         "problems": audit.problems,
         "ledger": [{"phase": phase_of(entry.stage), **asdict(entry)} for entry in audit.totals.entries],
         "sources": sources,
+        "repeated": describe_repeats(audit.rows),
         "dedup": describe_duplicates(job, audit.rows, audit.totals),
         "vocabulary": {
             "file": vocabulary.file,
@@ -129,6 +130,15 @@ def describe_sources(job: Job, audit: Audit) -> list[dict[str, Any]]:
             }
         )
     return described
+
+
+def describe_repeats(rows: dict[str, list[Row]]) -> dict[str, int]:
+    """Passages that were cut out because they stand elsewhere in the kept corpus, their bytes, the documents
+    that lost some, and the documents of which no edit left anything; all 0 if the recipe cuts nothing.
+    """
+    cut = [row.notes for row in rows.get("work/repeats", ())]
+    told = {name: sum(notes[name] for notes in cut) for name in ("passages", "bytes", "documents")}
+    return {**told, "emptied": sum(row.notes["empty"] for row in rows["work/encoded"])}
 
 
 def _shards(audit: Audit, split: str) -> list[Row]:

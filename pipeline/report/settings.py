@@ -10,12 +10,15 @@ from pipeline.recipe_file import apply_setting, recipe_from_tree, recipe_to_tree
 
 _SOURCE_KEYS = ("repeats", "priority")
 _PACK_KEYS = ("row_tokens", "shard_rows")
+_CUT_KEYS = ("repeated", "repeated_characters")
 
 # What changing a key would mean, by the beginning of the key.
 _NEEDS = {
     "annotate": "pages would have to be read and measured again",
     "minhash": "signatures would have to be computed again",
     "deduplicate": "clusters would have to be found again",
+    "decide.repeated": "other passages would be cut out, and texts encoded again",
+    "decide.repeated_characters": "other passages would be cut out, and texts encoded again",
     "pack.vocabulary": "every text would have to be encoded again",
     "seed": "every random choice would fall differently",
     "sources": "other documents would be read",
@@ -35,7 +38,7 @@ def check_key(recipe: Recipe, key: str) -> None:
     """RecipeError, saying why and naming the nearest key that can be simulated, for one that cannot."""
     first, _, rest = key.partition(".")
     allowed = (
-        (first == "decide" and rest != "")
+        (first == "decide" and rest and rest not in _CUT_KEYS)
         or (first == "pack" and rest in _PACK_KEYS)
         or (first == "sources" and rest.rpartition(".")[2] in _SOURCE_KEYS)
     )
@@ -53,7 +56,8 @@ def check_key(recipe: Recipe, key: str) -> None:
 
 def simulated_keys(recipe: Recipe) -> list[str]:
     """Every key that simulate takes, as far as this recipe names kinds and languages."""
-    keys = ["decide.survivor", "decide.validation_share", *(f"pack.{name}" for name in _PACK_KEYS)]
+    keys = ["decide.survivor", "decide.validation_share", "decide.rehydrate"]
+    keys += [f"pack.{name}" for name in _PACK_KEYS]
     keys += [f"sources.{source.name}.{name}" for source in recipe.sources for name in _SOURCE_KEYS]
     for kind, by_language in recipe.decide.thresholds.items():
         for language in by_language:

@@ -114,6 +114,11 @@ def _unknown(job: Job, manifest: dict[str, Any]) -> list[str]:
         f"Other clusters: duplicates stay as they were found ({', '.join(rules) or 'not at all'}); only who "
         "survives in a cluster can change."
     )
+    if job.recipe.decide.repeated != "none":
+        told.append(
+            f"Repeated {job.recipe.decide.repeated}: where other documents are kept, another copy of one stays; "
+            "tokens are those of the texts as this run cut them."
+        )
     told.append("Rows to the last one: they depend on how copies fall into shards.")
     return told
 

@@ -18,9 +18,11 @@ CLASSES = TABLES.classes.reshape(-1, 128)[TABLES.blocks].reshape(-1).tolist()
 LOWER = TABLES.lower.reshape(-1, 128)[TABLES.blocks].reshape(-1).tolist()
 
 
-SIMPLIFIED = dict(
-    line for line in HANS_TABLE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
-)
+SIMPLIFIED = {
+    line[0]: line[1]
+    for line in HANS_TABLE.read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+}
 
 
 def slow_fold(text: str, fold: str = "fold-v1") -> str:

@@ -54,12 +54,25 @@ def test_the_limit_is_the_least_that_does(level: float, width: int) -> None:
 
 
 def test_copies_never_change() -> None:
-    """Frozen: what was measured on them would mean something else."""
-    texts = ["the quick brown fox jumps over the lazy dog " * 3, "快速的棕色狐狸跳过了懒狗。" * 3]
-    for shingling, digest in ((WORDS, "1dd4a0b4e8a1b2f0"), (CHARACTERS, "0")):
-        copies, levels = plant(pa.array(texts), make_ids(2), shingling, seed=7)
-        told = repr((copies.to_pylist(), levels.tolist()))
-        assert hashlib.blake2b(told.encode(), digest_size=8).hexdigest() == digest
+    """Frozen: what was measured on other copies would be something else."""
+    texts = pa.array(
+        [
+            "The quick brown fox jumps over the lazy dog. Don’t wake it, or it barks all night long!",
+            "快速的棕色狐狸跳过了懒狗，明天它还要早起看家。",
+        ]
+    )
+    ids = pa.array([bytes(16), bytes(range(16))], pa.binary(16))
+    copies, levels = plant(texts, ids, Shingling("words", 2, 500), seed=9)
+    assert levels.tolist() == [3, 0]
+    assert copies.to_pylist() == [
+        "The quick brown  jumps over the lazy or. Don’t wake it, or it barks all  long!",
+        "快天的棕色狐狸跳过了 了懒狗 狗，速天 天它还要早起还家。",
+    ]
+    copies, _ = plant(texts, ids, Shingling("characters", 3, 500), seed=9)
+    assert copies.to_pylist() == [
+        "The quic  brown fox jumps over the lazy dog.mDtn’n wake i, or i  bark all night ong!",
+        "快速的棕色狐狸跳过了了懒狗快明明天它还要早它看家棕",
+    ]
 
 
 def test_a_copy_does_not_depend_on_its_neighbours() -> None:
