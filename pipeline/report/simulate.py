@@ -116,7 +116,7 @@ def _unknown(job: Job, manifest: dict[str, Any]) -> list[str]:
     )
     if job.recipe.decide.repeated != "none":
         told.append(
-            f"Repeated {job.recipe.decide.repeated}: where other documents are kept, another copy of one stays; "
+            f"Repeated {job.recipe.decide.repeated}: where other documents are kept, others lose theirs; "
             "tokens are those of the texts as this run cut them."
         )
     told.append("Rows to the last one: they depend on how copies fall into shards.")

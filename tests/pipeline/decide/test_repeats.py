@@ -21,7 +21,7 @@ BANNER = "Subscribe to our newsletter of 2024 for more!"
 
 def test_lines_and_their_keys() -> None:
     text = pa.array([None, "", "Ab 1\n\n  too short\nAB, 9!\n…!\nab 12", "中文 A\r\nlast"])
-    found = find_passages(text, paragraphs=False, least=4)
+    found = find_passages(text, unit="lines", least=4)
     spans = [
         (int(d), text[int(d)].as_py().encode()[s:e].decode())
         for d, s, e in zip(found.document, found.start, found.end, strict=True)
@@ -37,14 +37,14 @@ def test_lines_and_their_keys() -> None:
     keys = found.key.tolist()
     assert keys[0] == keys[2] != keys[3]  # digits are 0, but as many as there are
     assert len(set(keys)) == 5
-    sliced = find_passages(text.slice(2, 1), paragraphs=False, least=4)
+    sliced = find_passages(text.slice(2, 1), unit="lines", least=4)
     assert sliced.key.tolist() == keys[:4]
     assert (sliced.start.tolist(), sliced.end.tolist()) == (found.start.tolist()[:4], found.end.tolist()[:4])
 
 
 def test_paragraphs_take_their_empty_lines_with_them() -> None:
     text = "one line\nand its next\n\n \n\nsecond one\n\nthird"
-    found = find_passages(pa.array([text]), paragraphs=True, least=5)
+    found = find_passages(pa.array([text]), unit="paragraphs", least=5)
     pieces = [text[s:e] for s, e in zip(found.start, found.end, strict=True)]
     assert "".join(pieces) == text
     assert [piece.strip() for piece in pieces] == ["one line\nand its next", "second one", "third"]

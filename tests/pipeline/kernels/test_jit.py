@@ -53,8 +53,8 @@ for text in (healthy, healthy[:0], broken):
             match_members(groups, documents, follows, Evidence(*sets), measure=measure, least=500_000)
         ids = pa.array([bytes([row] * 16) for row in range(len(text))], pa.binary(16))
         plant(text, ids, shingling, seed=1)
-    for paragraphs in (False, True):
-        find_passages(text, paragraphs=paragraphs, least=1)
+    for unit in ("lines", "paragraphs"):
+        find_passages(text, unit=unit, least=1)
 tokens = pa.array([[1, 2, 3], None, []], pa.list_(pa.int32()))
 minhash_signatures(tokens, Shingling("tokens", 2, 10), permutations=3, seed=1)
 starts = part_starts(np.array([50]))
