@@ -120,13 +120,19 @@ def _finish(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> Non
 
 
 def edits_of_part(job: Job, part: int) -> pa.ListArray:
-    """All edits of a part's documents, those of measures/ and of this step, sorted and without overlap."""
+    """All edits of a part's documents, sorted and without overlap."""
     file = need_rows(job, "measures", [part])[0].file("measures")
-    edits = _whole(read_batches(job.storage(), file, columns=["edits"]))
+    return with_repeats(job, part, _whole(read_batches(job.storage(), file, columns=["edits"])))
+
+
+def with_repeats(job: Job, part: int, edits: pa.ListArray, *, first: int = 0) -> pa.ListArray:
+    """The edits of measures/ for documents of a part, from row `first` on, and those of this step: the only
+    place where the two meet.
+    """
     if job.recipe.decide.repeated == "none":
         return edits
     file = need_rows(job, "work/repeats", [part])[0].file("work/repeats")
-    repeats = _whole(read_batches(job.storage(), file))
+    repeats = _whole(read_batches(job.storage(), file)).slice(first, len(edits))
     rows = [np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy()) for lists in (edits, repeats)]
     order = np.argsort(np.concatenate(rows), kind="stable")
     found = pa.concat_arrays([edits.flatten(), repeats.flatten()]).take(pa.array(order))

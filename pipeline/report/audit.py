@@ -174,13 +174,11 @@ def _decided(decisions: Row, totals: Totals, held: HeldByName) -> Iterator[Equat
 
 
 def _cut_out(rows: dict[str, list[Row]], held: HeldByName) -> Iterator[Equation]:
-    """The passages that were cut out as repeated, if the recipe asks for that."""
+    """The edits of repeated passages are row-aligned, if the recipe asks for them."""
     for row in rows.get("work/repeats", ()):
-        file, part = held[row.file("work/repeats").name], f"part {row.number}"
         documents = rows["documents"][row.number].file("documents").rows
-        yield f"{part}: documents and rows of work/repeats", documents, file.rows
-        cut = file.values.get("edits.list.element.start", 0)
-        yield f"{part}: passages cut out and edits in the file", row.notes["passages"], cut
+        found = held[row.file("work/repeats").name].rows
+        yield f"part {row.number}: documents and rows of work/repeats", documents, found
 
 
 def _shuffles(job: Job, rows: dict[str, list[Row]], held: HeldByName) -> Iterator[Equation]:

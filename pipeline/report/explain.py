@@ -20,7 +20,7 @@ from pipeline.annotate.digests import url_digests
 from pipeline.config import Source
 from pipeline.decide.edits import apply_edits
 from pipeline.decide.mixture import MICRO, rehydration
-from pipeline.decide.repeats_step import edits_of_part
+from pipeline.decide.repeats_step import with_repeats
 from pipeline.decide.thresholds import LANGUAGE_RULE, RULE_NAMES, RULES, failing_rules, thresholds_for
 from pipeline.dedup.clusters import forest_files
 from pipeline.dedup.earlier import whose_part
@@ -44,7 +44,7 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
     counts.pop("edits")
     source = find_source(job, document["source"])
     part, row = split_locator(locator)
-    edits = edits_of_part(job, part).slice(row, 1)
+    edits = with_repeats(job, part, measures["edits"], first=row)
     excerpt = apply_edits(documents["text"], edits)[0].as_py()[:_EXCERPT_CHARACTERS]
     return {
         "id": document["id"].hex(),
@@ -163,7 +163,8 @@ def _placed(
         return {"repeats": 0.0, "factor": 1, "tokens": None, "copies": []}
     validation = decision["validation"]
     factor = int(rehydration(np.array([cluster_size]), job.recipe.decide.rehydrate)[0])
-    copies = find_copies(job, document["id"], locator, source=document["source"], validation=validation)
+    micro = repeats_micro(job, document["source"]) * factor
+    copies = find_copies(job, document["id"], locator, micro=micro, validation=validation)
     return {
         "repeats": 1.0 if validation else repeats_micro(job, document["source"]) / MICRO,
         "factor": 1 if validation else factor,

@@ -13,13 +13,12 @@ import pyarrow as pa
 
 from pipeline.config import UsageError
 from pipeline.decide.mixture import copies as number_of_copies
-from pipeline.decide.mixture import rehydration
 from pipeline.pack.exchange import Dealing, deal
 from pipeline.pack.phase import SPLITS, shard_number
 from pipeline.pack.shards import BATCH_ROWS, shard_schema
 from pipeline.parts import PartFile
 from pipeline.phase import Job, need_rows, read_row
-from pipeline.report.run_folder import read_document, split_locator
+from pipeline.report.run_folder import split_locator
 
 _ROW_NAME = re.compile(rf"(?:.*/)?({'|'.join(SPLITS)})-(\d{{1,9}})(?:\.arrow)?:(\d{{1,9}})")
 
@@ -76,14 +75,14 @@ def repeats_micro(job: Job, source: str) -> int:
     return next(entry["repeats_micro"] for entry in mixture.notes["sources"] if entry["name"] == source)
 
 
-def find_copies(job: Job, document_id: bytes, locator: int, *, source: str, validation: bool) -> list[Copy]:
-    """All copies of a kept document, in order; opens each shard that has one once."""
+def find_copies(job: Job, document_id: bytes, locator: int, *, micro: int, validation: bool) -> list[Copy]:
+    """All copies of a kept document, in order; opens each shard that has one once. `micro`: its repeats, in
+    micro-units.
+    """
     part, _ = split_locator(locator)
     split = SPLITS[validation]
     ids = pa.array([document_id], pa.binary(16))
-    sizes = read_document(job, "clusters", locator)["cluster_size"].to_numpy()
-    micro = repeats_micro(job, source) * rehydration(sizes, job.recipe.decide.rehydrate)
-    number = 1 if validation else int(number_of_copies(ids, micro, seed=job.recipe.seed)[0])
+    number = 1 if validation else int(number_of_copies(ids, np.array([micro]), seed=job.recipe.seed)[0])
     (mixture,) = need_rows(job, "work/mixture", [0])
     dealing = Dealing(**mixture.notes["dealings"][split])
     every = np.arange(number)

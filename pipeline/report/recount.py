@@ -23,7 +23,6 @@ _VALUES = {
     "documents": ("url_digest",),
     "work/signatures": ("signature.list.element",),
     "work/encoded": ("tokens.list.element",),
-    "work/repeats": ("edits.list.element.start",),
 }
 Group = tuple[bool | str, str]
 # Two small columns by whose values rows are counted.

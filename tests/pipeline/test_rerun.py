@@ -148,7 +148,7 @@ TABLE: dict[str, tuple[Callable[[Corner], list[str]], set[str], int]] = {
     "shingle size": (setting("minhash.shingle=40"), {"work/signatures"} | DEDUPLICATE | DECIDE | PACK, 0),
     "shingle size, equal clusters": (
         setting("minhash.shingle=4"),
-        {"work/signatures"} | DEDUPLICATE - JOINED,
+        {"work/signatures"} | DEDUPLICATE - {"clusters"},
         0,
     ),
     "input added": (input_added, ALL, 1),
