@@ -17,7 +17,8 @@ from pipeline.annotate.digests import text_digests
 from pipeline.annotate.measure import measure_documents
 from pipeline.kernels.compare import JACCARD, similarity_ppm
 from pipeline.kernels.datasketch import datasketch_signatures
-from pipeline.kernels.minhash import minhash_signatures
+from pipeline.kernels.keyed import id_words
+from pipeline.kernels.minhash import band_keys, minhash_signatures
 from pipeline.kernels.planted import choose_planted, plant
 from pipeline.kernels.shingles import Shingling, shingle_sets
 from pipeline.kernels.text import measure_text
@@ -29,7 +30,7 @@ from pipeline.phase import Job, Row, commit, fingerprint
 from pipeline.timings import Timings
 
 _MEASURES_VERSION = 2
-_SIGNATURES_VERSION = 3
+_SIGNATURES_VERSION = 4
 
 MEASURES, SIGNATURES = "measures", "work/signatures"
 MEASURES_SCHEMA = schema.arrow_schema(schema.MEASURES)
@@ -58,7 +59,11 @@ def load_kernels() -> None:
     text = pa.array(["a"])
     text_digests(text)
     measure_text(text)
-    minhash_signatures(text, Shingling("words", 1, 1), permutations=1, seed=0)
+    shingling = Shingling("words", 1, 1)
+    minhash_signatures(text, shingling, permutations=1, seed=0)
+    plant(text, pa.array([bytes(16)], schema.ID), shingling, seed=0)
+    (shingles,) = shingle_sets(text, shingling).split()
+    similarity_ppm(shingles, shingles, measure=JACCARD)
 
 
 class DerivedWriters:
@@ -75,7 +80,7 @@ class DerivedWriters:
         if SIGNATURES in steps:
             self._planted = PartWriter(scratch, "work/planted", part, schema.planted_schema(permutations))
         self._notes = dict.fromkeys(("signed", "short", "capped", "planted"), 0)
-        self._texts: set[bytes] = set()  # folded digests of what is signed
+        self._texts: set[int] = set()  # see text_keys
 
     def write(self, batch: pa.RecordBatch, timings: Timings) -> None:
         """Measures and signs a batch that has id, text, text_digest, language and language_score."""
@@ -103,7 +108,7 @@ class DerivedWriters:
         self._notes["short"] += signed["short"].true_count
         self._notes["capped"] += signed["capped"].true_count
         self._notes["planted"] += planted.num_rows
-        self._texts.update(signed["fold_digest"].filter(present).to_pylist())
+        self._texts.update(text_keys(signed).tolist())
 
     def commit(self, documents: Row, timings: Timings) -> None:
         """Commits what was written."""
@@ -131,6 +136,16 @@ def sign(job: Job, text: pa.Array, known: pa.Array | None = None) -> pa.RecordBa
     values = pa.FixedSizeListArray.from_arrays(signed.signatures.values, permutations)  # without nulls
     columns = [values, signed.signatures.is_valid(), signed.short, signed.capped, digests]
     return pa.RecordBatch.from_arrays(columns, schema=schema.signatures_schema(permutations))
+
+
+def text_keys(signed: pa.RecordBatch) -> np.ndarray:
+    """uint64 of every signed document of a batch of work/signatures: those of one key have equal folded texts
+    and equal bands, so that one of them can stand for all.
+    """
+    present = signed.filter(signed["signed"])
+    signatures = present[schema.SIGNATURE_FIELD]
+    whole = band_keys(signatures, bands=1, rows=signatures.type.list_size)[:, 0]
+    return id_words(present["fold_digest"])[:, 0] ^ whole
 
 
 def _plant(job: Job, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:

@@ -1,9 +1,9 @@
 """From bands to groups: the documents of a bucket that have to be compared, each set of them once.
 
 Near-duplicates share most of their bands, so the same set of documents fills many buckets; a set is named by
-a hash of its members and compared once. Documents with equal folded text are equal already (by digest): only
-one of them stands in a bucket. A bucket larger than `max_bucket` is cut into pieces of that size in order of
-its members, each led by the bucket's first member; pieces are counted.
+a hash of its members and compared once. Documents with equal folded text are equal already: of those that
+have the same signature, too, only one stands in a bucket. A bucket larger than `max_bucket` is cut into
+pieces of that size in order of its members, each led by the bucket's first member; pieces are counted.
 """
 
 from typing import NamedTuple

@@ -16,7 +16,7 @@ ID, URL, TEXT, BAND, LABEL = range(5)
 FAMILIES = ("id", "url", "text", "band", "label")
 KEYED = np.dtype([("high", "<u8"), ("low", "<u8"), ("locator", "<u8")])  # a 128-bit digest and who has it
 # One band of one document. Members of a bucket are taken in order of rank (when the document came; followers
-# last), then of the first 64 bits of the digest of the folded text.
+# last), then of `digest`: 64 bits that name the folded text and its signature.
 BANDED = np.dtype([("key", "<u8"), ("rank", "<u4"), ("digest", "<u8"), ("locator", "<u8")])
 LABELLED = np.dtype([("key", "<u8"), ("locator", "<u8")])  # an earlier run's cluster and a member
 ROWS = (KEYED, KEYED, KEYED, BANDED, LABELLED)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import schema
+from pipeline.annotate.derived import text_keys
 from pipeline.dedup import candidates
 from pipeline.dedup.buckets import GROUPED, distinct_groups, find_groups, partitions_of
 from pipeline.dedup.earlier import all_parts, earlier_runs, part_batches, renumbered, whose_part
@@ -22,7 +23,7 @@ from pipeline.parts import FinishedFile, PartWriter, read_batches
 from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_rows
 from pipeline.timings import Timings
 
-_VERSION = 2
+_VERSION = 3
 _INDEX_GROUP = 1 << 16  # rows per row group of the index: a look-up reads those whose limits hold its key
 _DUMP_BITS = np.uint32(16)
 
@@ -84,25 +85,29 @@ def _scatter_candidates(
 
 
 def _scatter_texts(job: Job, part: int, timings: Timings) -> Iterator[tuple[int, bytes]]:
-    """Digests of folded texts, and bands. Of equal texts in a part, the first one sends its bands for all."""
+    """Digests of folded texts, and bands. Of documents that are equal in both, the first one of a part sends
+    its bands for all.
+    """
     digests = [batch[0] for batch in part_batches(job, part, "work/signatures", ["fold_digest"])]
     digest = pa.chunked_array(digests, schema.ID).combine_chunks()
     locators = np.arange(schema.locator(part, 0), schema.locator(part, len(digest)), dtype=np.uint64)
-    rows = candidates.digest_rows(digest, locators)
-    yield from candidates.scatter_rows(rows, candidates.TEXT, job.partitions)
+    yield from candidates.scatter_rows(
+        candidates.digest_rows(digest, locators), candidates.TEXT, job.partitions
+    )
     if not job.recipe.deduplicate.near:
         return
-    first = np.zeros(len(rows), bool)
-    first[np.unique(rows[["high", "low"]], return_index=True)[1]] = True
-    rank, start = _rank_of_part(job, part), 0
-    wanted = [schema.SIGNATURE_FIELD, "signed"]
+    rank, start, seen = _rank_of_part(job, part), 0, np.empty(0, np.uint64)
+    wanted = [schema.SIGNATURE_FIELD, "signed", "fold_digest"]
     for batch in timings.each("read", part_batches(job, part, "work/signatures", wanted)):
-        here = np.arange(start, start + batch.num_rows)
-        here = here[batch["signed"].to_numpy(zero_copy_only=False) & first[here]]
         with timings.stage("bands"):
-            keys = _keys_of_bands(job, batch[0].take(pa.array(here - start)))
+            texts = text_keys(batch)
+            first = np.sort(np.unique(texts, return_index=True)[1])
+            first = first[~np.isin(texts[first], seen)]
+            seen = np.append(seen, texts[first])
+            here = np.flatnonzero(batch["signed"].to_numpy(zero_copy_only=False))[first]
+            keys = _keys_of_bands(job, batch[0].take(pa.array(here)))
             ranks = np.full(len(here), rank, np.uint32)
-            banded = candidates.band_rows(keys, ranks, rows["high"][here], locators[here])
+            banded = candidates.band_rows(keys, ranks, texts[first], locators[start + here])
         start += batch.num_rows
         yield from candidates.scatter_rows(banded, candidates.BAND, job.partitions)
     if whose_part(job, part)[0] is job:

@@ -15,7 +15,8 @@ from pipeline.plan import Estimate
 from pipeline.report.facts import Facts, gather_facts
 
 _SHOWN_REASONS = 4
-_SIMILAR = "0.80"  # planted copies of a similarity that every preset is meant to find
+_SIMILAR = "0.80"  # planted copies of a similarity that every preset is meant to find,
+_EQUAL = "1.00"  # but not those that came out equal, which is no feat
 _SHOWN_LANGUAGES = 12
 
 
@@ -57,7 +58,7 @@ def _duplicates(dedup: Mapping[str, Any]) -> str:
     planted = found = 0
     for bands in dedup["recall"].values():
         for name, band in bands.items():
-            if name >= _SIMILAR:
+            if _SIMILAR <= name < _EQUAL:
                 planted, found = planted + band["planted"], found + band["found"]
     told = [f"{dedup['clusters']:,} clusters of duplicates, {dedup['removed']:,} removed"]
     if planted:

@@ -54,6 +54,11 @@ def test_recipe_survives_the_manifest() -> None:
         ({"sources": MINIMAL["sources"] * 2}, ["two are named 'web'"]),
         ({"sources": [MINIMAL["sources"][0] | {"name": "Web!"}]}, ["'Web!'", "a-z"]),
         ({"sources": [MINIMAL["sources"][0] | {"format": "wark"}]}, ["sources.web.format", "'warc'"]),
+        ({"decide": {"survivor": ["longest", "longest"]}}, ["decide.survivor", "twice"]),
+        ({"decide": {"rehydrate": [[2, 2], [1, 1]]}}, ["decide.rehydrate", "rising"]),
+        ({"decide": {"rehydrate": [[1, 65_536]]}}, ["decide.rehydrate", "65535"]),
+        ({"decide": {"repeated": "words"}}, ["decide.repeated", "lines"]),
+        ({"deduplicate": {"fold": "nfkc"}}, ["deduplicate.fold", "'nfkc-v1'"]),
     ],
 )
 def test_wrong_values_name_the_key(change: dict[str, object], words: list[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decide.mixture import MICRO, copies, repeats_to_micro
+from pipeline.decide.mixture import MICRO, copies, rehydration, repeats_to_micro
 
 IDS = pa.array([hashlib.blake2b(b"%d" % i, digest_size=16).digest() for i in range(4000)], pa.binary(16))
 
@@ -21,6 +21,25 @@ def test_raising_repeats_only_adds_copies(r_micro, more, seed):
     fewer, raised = at(r_micro, seed), at(r_micro + more, seed)
     assert np.all(raised >= fewer)
     assert np.all(fewer - r_micro // MICRO <= 1)
+
+
+@given(
+    st.lists(st.integers(0, 8), min_size=4, max_size=4),
+    st.integers(0, 3),
+    st.integers(1, 5),
+    st.integers(0, 3 * MICRO),
+)
+def test_raising_a_factor_only_adds_copies(factors, raised, by, r_micro):
+    sizes = np.arange(len(IDS)) % 1100 + 1
+    more = [factor + by * (entry == raised) for entry, factor in enumerate(factors)]
+    starts = [1, 2, 100, 1000]
+    before, after = (
+        copies(IDS, r_micro * rehydration(sizes, list(zip(starts, of, strict=True))), seed=1)
+        for of in (factors, more)
+    )
+    assert np.all(after >= before)
+    other = np.searchsorted(starts, sizes, side="right") - 1 != raised
+    assert np.array_equal(after[other], before[other])
 
 
 @pytest.mark.parametrize("whole", [0, 1, 2, 65_535])

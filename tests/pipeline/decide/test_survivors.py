@@ -81,6 +81,47 @@ def test_keys_of_the_policy() -> None:
     assert keys[:, 4].argmin() == 1  # so is no URL
 
 
+def url_batch(urls: list[str]) -> pa.RecordBatch:
+    return pa.record_batch({"url": pa.array(urls), "characters": pa.array([7] * len(urls), pa.uint32())})
+
+
+def test_the_first_url_is_the_smallest_in_byte_order() -> None:
+    base = "https://example.com/"
+    urls = [
+        "",
+        "http://b",
+        "http://a",
+        "ftp://z",
+        "http://é",
+        "~",
+        f"{base}{'x' * 40}b",
+        f"{base}{'x' * 40}a",
+    ]
+    for policy, columns in ((["first_url"], 9), (["longest", "first_url"], 8), (["first_url", "longest"], 8)):
+        keys = survivor_keys(url_batch(urls), policy)
+        order = sorted(range(len(urls)), key=lambda row: keys[row].tolist(), reverse=True)
+        expected = sorted((url for url in urls if url), key=str.encode)
+        assert [urls[row] for row in order] == [*expected, ""]
+        beyond = [f"{'x' * 8 * columns}{end}" for end in "ab"]  # behind the room that there is
+        assert len(np.unique(survivor_keys(url_batch(beyond), policy), axis=0)) == 1
+        shorter = [url[1:] for url in beyond]
+        assert len(np.unique(survivor_keys(url_batch(shorter), policy), axis=0)) == 2
+
+
+def test_the_decider_is_named_wherever_in_its_columns_the_url_decides() -> None:
+    policy = ["longest", "first_url"]
+    rows = members((1, 1, 1, [], b"a"), (1, 2, 1, [], b"b"))
+    for urls in (["http://a", "http://b"], [f"http://{'x' * 50}{end}" for end in "ab"]):
+        rows["keys"] = survivor_keys(url_batch(urls), policy)
+        survivor, _, by = choose_survivors(rows)
+        assert survivor.tolist() == [1, 1]
+        assert name_deciders(by, policy).tolist() == ["first_url"] * 2
+    before = ["first_url", "longest"]
+    rows["keys"] = survivor_keys(url_batch(["http://a", "http://a"]), before)
+    rows["keys"][:, -1] = [1, 2]
+    assert name_deciders(choose_survivors(rows).by, before).tolist() == ["longest"] * 2
+
+
 @pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
 def test_validation_takes_its_share_and_depends_on_the_id_alone(share: float) -> None:
     ids = np.frombuffer(
