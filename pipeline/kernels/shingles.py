@@ -111,9 +111,8 @@ def _ends(buffers: TextBuffers, most: int) -> NDArray[np.int64]:
 def shingle_sets(units: pa.Array, shingling: Shingling) -> ShingleSets:
     """The distinct shingle hashes of every document: the numbers that its signature is made of."""
     opened = open_units(units, shingling)
-    room = np.maximum(opened.stops - opened.starts, 0)
-    places = np.concatenate((np.zeros(1, np.int64), np.cumsum(room)))
-    hashes, counts = np.empty(places[-1], np.uint32), np.zeros(len(room), np.int64)
+    room = int(np.maximum(opened.stops - opened.starts, 0).sum())
+    hashes, counts = np.empty(room, np.uint32), np.zeros(len(opened.starts), np.int64)
     _list_shingles(
         opened.kind,
         opened.starts,
@@ -123,15 +122,15 @@ def shingle_sets(units: pa.Array, shingling: Shingling) -> ShingleSets:
         np.empty(BLOCK + shingling.width - 1, np.uint64),
         np.empty(BLOCK, np.uint32),
         np.int64(shingling.width),
-        read_only(places),
         hashes,
         counts,
     )
-    taken = np.arange(len(hashes)) - np.repeat(places[:-1], room) < np.repeat(counts, room)
-    document = np.repeat(np.arange(len(room), dtype=np.uint64), counts)
-    keyed = np.unique(document << _HALF | hashes[taken])
-    owners = (keyed >> _HALF).astype(np.int64)
-    offsets = np.searchsorted(owners, np.arange(len(room) + 1))
+    document = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
+    keyed = np.sort(document << _HALF | hashes[: len(document)])
+    distinct = np.ones(len(keyed), bool)
+    distinct[1:] = keyed[1:] != keyed[:-1]  # np.unique would take 70 times as long as the sort
+    keyed = keyed[distinct]
+    offsets = np.searchsorted(keyed >> _HALF, np.arange(len(counts) + 1, dtype=np.uint64))
     return ShingleSets(offsets, keyed.astype(np.uint32))
 
 
@@ -232,16 +231,17 @@ def carry_over(hashes, filled, width):
 
 
 @kernel
-def _list_shingles(kind, starts, stops, values, tables, hashes, block, width, places, listed, counts):
+def _list_shingles(kind, starts, stops, values, tables, hashes, block, width, listed, counts):
+    place = np.int64(0)
     for document in range(starts.size):
         at, stop = bounds(kind, values, starts[document], stops[document], tables)
         kept = np.int64(0)
         while at < stop:
             filled, at = fill_units(kind, values, at, stop, tables, hashes, kept)
             found = roll_shingles(hashes, filled, width, block)
-            place = places[document] + counts[document]
             for shingle in range(found):
                 listed[place + shingle] = block[shingle]
+            place += found
             counts[document] += found
             if filled == kept:
                 break
