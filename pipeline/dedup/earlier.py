@@ -10,6 +10,7 @@ watches over it any more.
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -174,6 +175,36 @@ def part_batches(
     `number` reads another part of the run that `part` belongs to, as that run numbers it. DamagedIndex if the
     file's sha256 is not that of its commit row.
     """
+    with _open_part(job, part, step, number) as parquet:
+        for group in range(parquet.num_row_groups):
+            yield from _read_group(parquet, group, columns)
+
+
+def chosen_rows(
+    job: Job, part: int, step: str, column: str, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, pa.Array]]:
+    """(some of `rows`, their values of a column) by row group; groups without one of them are not read.
+
+    `rows` are numbers within the part, sorted and distinct. Raises as `part_batches` does.
+    """
+    with _open_part(job, part, step) as parquet:
+        start = 0
+        for group in range(parquet.num_row_groups):
+            stop = start + parquet.metadata.row_group(group).num_rows
+            here = rows[slice(*np.searchsorted(rows, [start, stop]))]
+            if len(here):
+                values = pa.concat_arrays([b[0] for b in _read_group(parquet, group, [column])])
+                yield here, values.take(pa.array(here - start))
+            start = stop
+
+
+def _read_group(parquet: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    table = parquet.read_row_group(group, columns=columns, use_threads=False).combine_chunks()
+    yield from table.select(columns).to_batches()
+
+
+@contextmanager
+def _open_part(job: Job, part: int, step: str, number: int | None = None) -> Iterator[pq.ParquetFile]:
     own, own_number, _ = whose_part(job, part)
     file = need_rows(own, step, [own_number if number is None else number])[0].file(step)
     with own.storage().open_input(file.name) as source:
@@ -186,7 +217,4 @@ def part_batches(
                     "its commit row. Restore it, or run that recipe again in its folder"
                 )
             whole = pa.BufferReader(content)
-        parquet = pq.ParquetFile(whole)
-        for group in range(parquet.num_row_groups):
-            table = parquet.read_row_group(group, columns=columns, use_threads=False).combine_chunks()
-            yield from table.select(columns).to_batches()
+        yield pq.ParquetFile(whole)

@@ -256,7 +256,7 @@ def _finish_groups(job: Job, number: int, payload: bytes, blocks: Iterable[bytes
     timings, storage = Timings(), job.storage()
     with timings.stage("groups"):
         members = distinct_groups(np.frombuffer(b"".join(blocks), GROUPED))
-        groups = len(np.unique(members["group"]))
+        groups = len(candidates.run_bounds(members["group"])) - 1
     with storage.scratch() as scratch:
         files = [_write_groups(scratch, "work/groups", number, members)]
         notes = {"groups": groups, "members": len(members)}

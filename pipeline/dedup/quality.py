@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.annotate.derived import shingling_of
-from pipeline.dedup.candidates import scatter_blocks
+from pipeline.dedup.candidates import distinct_values, scatter_blocks
 from pipeline.dedup.components import read_edges
-from pipeline.dedup.earlier import all_parts, part_batches
+from pipeline.dedup.earlier import all_parts, chosen_rows
 from pipeline.dedup.evidence import pack_evidence, take_evidence, unpack_evidence
 from pipeline.dedup.texts import shingle_evidence
 from pipeline.kernels import compare
@@ -166,15 +166,12 @@ def _scatter_texts(
 ) -> Iterator[tuple[int, bytes]]:
     """The shingle sets of a part's sampled documents, to the one place that compares them."""
     asked = np.sort(np.frombuffer(b"".join(blocks), _ASKED), order=["row", "side"])
-    start = 0
-    for batch in part_batches(job, part, "documents", ["text"]):
-        here = asked[(asked["row"] >= start) & (asked["row"] < start + batch.num_rows)]
-        if len(here):
-            rows, which = np.unique(here["row"], return_inverse=True)
-            evidence = shingle_evidence(job, batch[0].take(pa.array(rows - start)))
-            for block in pack_evidence(here["side"], take_evidence(evidence, which)):
-                yield 0, block
-        start += batch.num_rows
+    wanted = distinct_values(asked["row"])
+    for rows, text in chosen_rows(job, part, "documents", "text", wanted):
+        here = asked[slice(*np.searchsorted(asked["row"], [rows[0], rows[-1] + 1]))]
+        evidence = take_evidence(shingle_evidence(job, text), np.searchsorted(rows, here["row"]))
+        for block in pack_evidence(here["side"], evidence):
+            yield 0, block
 
 
 def _finish_precision(job: Job, number: int, payload: bytes, blocks: Iterable[bytes]) -> None:

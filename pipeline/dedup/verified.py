@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.dedup import candidates
-from pipeline.dedup.earlier import earlier_runs, part_batches
+from pipeline.dedup.earlier import chosen_rows, earlier_runs
 from pipeline.dedup.evidence import (
     PLANTED,
     REQUEST,
@@ -71,7 +71,7 @@ def _scatter_requests(
     """Asks every part for the evidence of its members of this partition's groups."""
     if job.recipe.deduplicate.verify == "none":
         return
-    whom = np.unique(_whom(_read_groups(job, number)))
+    whom = candidates.distinct_values(_whom(_read_groups(job, number)))
     requests = np.empty(len(whom), REQUEST)
     requests["row"], requests["partition"] = whom & np.uint64(0xFFFFFFFF), number
     requests["planted"] = whom >> np.uint64(63)
@@ -112,21 +112,17 @@ def _evidence_of_documents(
     job: Job, part: int, requests: np.ndarray
 ) -> Iterator[tuple[np.ndarray, Evidence]]:
     by_text = job.recipe.deduplicate.verify != "signature"
-    wanted, start = np.unique(requests["row"]), 0
+    wanted = candidates.distinct_values(requests["row"])
     step, column = ("documents", "text") if by_text else ("work/signatures", schema.SIGNATURE_FIELD)
-    for batch in part_batches(job, part, step, [column]):
-        rows = wanted[(wanted >= start) & (wanted < start + batch.num_rows)]
-        if len(rows):
-            chosen = batch[0].take(pa.array(rows - start))
-            yield rows, shingle_evidence(job, chosen) if by_text else signature_evidence(chosen)
-        start += batch.num_rows
+    for rows, chosen in chosen_rows(job, part, step, column, wanted):
+        yield rows, shingle_evidence(job, chosen) if by_text else signature_evidence(chosen)
 
 
 def _evidence_of_copies(job: Job, part: int, requests: np.ndarray) -> Iterator[tuple[np.ndarray, Evidence]]:
     file = need_rows(job, "work/signatures", [part])[0].file("work/planted")
     by_text = job.recipe.deduplicate.verify != "signature"
     column = "shingles" if by_text else schema.SIGNATURE_FIELD
-    wanted = np.unique(requests["row"])
+    wanted = candidates.distinct_values(requests["row"])
     for batch in read_batches(job.storage(), file, columns=["row", column]):
         rows = batch["row"].to_numpy()
         asked = np.isin(rows, wanted)

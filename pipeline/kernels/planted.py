@@ -11,6 +11,7 @@ J))^(1/w) aims at J. What is reported is the similarity that the copy really has
 """
 
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -61,6 +62,7 @@ def plant(
     return text_array(TextBuffers(read_only(offsets), read_only(edited[: offsets[-1]]))), levels
 
 
+@cache
 def _change_limit(similarity: float, width: int) -> int:
     """The share of units to change, in 2^32nds: the least q with (1 - q)^width <= f, by bisection in
     integers, so that no power of floats decides.

@@ -16,7 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from pipeline.kernels.buffers import TextBuffers, read_only, text_array, text_buffers
+from pipeline.kernels.jit import kernel
+from pipeline.kernels.words import mix_bits
 
 DATA = (Path(__file__).resolve().parents[2] / "../shared/data/text").resolve()
 FALLBACK = Path(__file__).resolve().parents[2] / "pipeline/quickstart/books"
@@ -33,15 +36,34 @@ def _chain(language: str) -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]
             texts = [json.loads(line)["text"] for line in lines]
     else:
         texts = [json.loads(line)["text"] for f in sorted(FALLBACK.glob("*.jsonl")) for line in f.open()]
-    text = "\n".join(texts)[:12_000_000]
-    spoken = text.split() if language == "en" else [c for c in text if not c.isspace()]
-    units, walk = np.unique(np.array(spoken, object), return_inverse=True)
+    text = "\n".join(texts)[: 12_000_000 if language == "en" else 2_000_000]  # 2 million units
+    spoken = text.split() if language == "en" else list("".join(text.split()))
+    encoded = pa.array(spoken, pa.large_string()).dictionary_encode()
+    units, walk = encoded.dictionary, encoded.indices.to_numpy()
     order = np.argsort(walk[:-1], kind="stable")
     counts = np.bincount(walk[:-1], minlength=len(units))
     counts[walk[-1]] = max(counts[walk[-1]], 1)
-    successors = np.append(walk[1:][order], walk[0])
+    successors = np.append(walk[1:][order], walk[0]).astype(np.int32)
     starts = np.cumsum(counts) - counts
-    return pa.array(units.tolist(), pa.large_string()), successors, starts, counts
+    return units, successors, starts, counts
+
+
+@kernel
+def _walk(offsets, first, successors, starts, counts, walk):
+    documents, together = offsets.size - 1, 16  # every step waits for memory: sixteen walks wait at once
+    for block in range(0, documents, together):
+        stop = min(block + together, documents)
+        longest = 0
+        for document in range(block, stop):
+            walk[offsets[document]] = first[document]
+            longest = max(longest, offsets[document + 1] - offsets[document])
+        for step in range(1, longest):
+            for document in range(block, stop):
+                at = offsets[document] + step
+                if at < offsets[document + 1]:
+                    here = walk[at - 1]
+                    drawn = mix_bits(np.uint64(at) ^ np.uint64(first[document]) << np.uint64(32))
+                    walk[at] = successors[starts[here] + np.int64(drawn % np.uint64(counts[here]))]
 
 
 def generate(language: str, number: int, documents: int) -> pa.LargeStringArray:
@@ -58,16 +80,7 @@ def generate(language: str, number: int, documents: int) -> pa.LargeStringArray:
     lengths = lengths[source]
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     walk = np.empty(offsets[-1], np.int32)
-    by_length = np.argsort(-lengths, kind="stable")
-    state = rng.integers(0, len(units), documents)[source]
-    active = documents
-    for step in range(int(lengths.max())):
-        while active and lengths[by_length[active - 1]] <= step:
-            active -= 1
-        rows = by_length[:active]
-        walk[offsets[rows] + step] = state[rows]
-        here = state[rows]
-        state[rows] = successors[starts[here] + rng.integers(0, 1 << 30, active) % counts[here]]
+    _walk(offsets, rng.integers(0, len(units), documents)[source], successors, starts, counts, walk)
     for row in np.flatnonzero(copied):
         first = offsets[source[row]]
         walk[offsets[row] : offsets[row + 1]] = walk[first : first + lengths[row]]
@@ -75,10 +88,25 @@ def generate(language: str, number: int, documents: int) -> pa.LargeStringArray:
     share = np.where(edited, rng.random(documents) * _MOST_REPLACED, 0.0)
     replaced = np.flatnonzero(rng.random(len(walk)) < np.repeat(share, lengths))
     walk[replaced] = rng.integers(0, len(units), len(replaced))
-    words = pa.LargeListArray.from_arrays(pa.array(offsets), units.take(pa.array(walk)))
-    return pc.call_function(
-        "binary_join", [words, pa.scalar(" " if language == "en" else "", pa.large_string())]
-    )
+    spelled = text_buffers(units)
+    room = int(np.diff(spelled.offsets)[walk].sum()) + len(walk)
+    text, text_offsets = np.empty(room, np.uint8), np.zeros(documents + 1, np.int64)
+    _spell(offsets, walk, spelled.offsets, spelled.bytes, language == "en", text, text_offsets)
+    return text_array(TextBuffers(read_only(text_offsets), read_only(text[: text_offsets[-1]])))
+
+
+@kernel
+def _spell(offsets, walk, unit_offsets, units, spaced, text, text_offsets):
+    out = 0
+    for document in range(offsets.size - 1):
+        for at in range(offsets[document], offsets[document + 1]):
+            if spaced and at > offsets[document]:
+                text[out] = 0x20
+                out += 1
+            for byte in range(unit_offsets[walk[at]], unit_offsets[walk[at] + 1]):
+                text[out] = units[byte]
+                out += 1
+        text_offsets[document + 1] = out
 
 
 def generate_files(language: str, size: int, *, per_file: int = 12_000) -> Iterator[pa.LargeStringArray]:

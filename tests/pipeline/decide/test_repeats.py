@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,8 @@ from pipeline.decide.mixture import rehydration
 from pipeline.kernels.passages import find_passages
 from pipeline.recipe_file import recipe_from_tree
 from pipeline.report.export import export_run
+from pipeline.report.simulate import print_simulation
+from pipeline.report.why import print_why
 from pipeline.run import RunOptions, run
 
 BANNER = "Subscribe to our newsletter of 2024 for more!"
@@ -66,7 +69,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_corpus(corpus: Path, output: Path, **decide: object) -> tuple[list[str], dict[str, object]]:
+def run_corpus(corpus: Path, output: Path, **decide: object) -> tuple[list[str], dict[str, Any]]:
     tree = {
         "name": "repeats",
         "sources": [
@@ -89,6 +92,10 @@ def run_corpus(corpus: Path, output: Path, **decide: object) -> tuple[list[str],
 def test_one_copy_of_a_line_stays_in_the_kept_corpus(unit: str, corpus: Path, tmp_path: Path) -> None:
     texts, manifest = run_corpus(corpus, tmp_path / "out", repeated=unit, repeated_characters=20)
     assert manifest["balanced"]
+    cut = manifest["repeated"]
+    assert (cut["passages"], cut["documents"], cut["emptied"]) == (
+        (5, 5, 1) if unit == "lines" else (0, 0, 0)
+    )
     assert len(texts) == 6  # the documents stay
     lines = Counter(line.lower() for text in texts for line in text.splitlines() if line)
     banners = [line for line in lines if "newsletter" in line]
@@ -99,18 +106,42 @@ def test_one_copy_of_a_line_stays_in_the_kept_corpus(unit: str, corpus: Path, tm
     assert sum("newsletter" in text.lower() for text in plain) == 6
 
 
-def test_rehydration_multiplies_the_repeats_of_large_clusters(corpus: Path, tmp_path: Path) -> None:
+def test_rehydration_multiplies_the_repeats_of_large_clusters(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, plain = run_corpus(corpus, tmp_path / "plain")
     _, more = run_corpus(corpus, tmp_path / "more", rehydrate=[[1, 1], [4, 3]])
     assert more["balanced"]
 
-    def copies(manifest: dict[str, object]) -> int:
-        ledger = manifest["ledger"]
-        assert isinstance(ledger, list)
-        return sum(e["records"] for e in ledger if (e["stage"], e["reason"]) == ("copies", "in"))
+    def copies(manifest: dict[str, Any]) -> int:
+        entries = manifest["ledger"]
+        return sum(e["records"] for e in entries if (e["stage"], e["reason"]) == ("copies", "in"))
 
     assert copies(plain) == 12  # six documents, twice
     assert copies(more) == 16  # the survivor of four comes six times
+    assert print_simulation(str(tmp_path / "plain"), ["decide.rehydrate=[[1, 1], [4, 3]]"], as_json=True) == 0
+    told = json.loads(capsys.readouterr().out)["totals"]
+    assert told["tokens_after"] == [plain["totals"]["tokens"], more["totals"]["tokens"]]
+    assert told["estimated"] == 0
+
+
+def test_why_tells_of_what_was_cut_out_and_of_the_factor(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_corpus(corpus, tmp_path / "out", repeated="lines", repeated_characters=20, rehydrate=[[2, 0]])
+    traces = []
+    for file in (tmp_path / "out/export").rglob("*.parquet"):
+        for identity in pq.read_table(file)["id"].to_pylist():
+            print_why(str(tmp_path / "out"), doc=identity, url=None, row=None, as_json=True)
+            traces += json.loads(capsys.readouterr().out)["documents"]
+    assert Counter(edit["reason"] for trace in traces for edit in trace["edits"]) == {"repeated": 5}
+    for trace in traces:
+        assert BANNER not in trace["excerpt"] or not trace["edits"]
+        in_cluster = trace["cluster"]["size"] > 1
+        assert (trace["factor"], len(trace["copies"])) == ((0, 0) if in_cluster else (1, 2))
+    (gone,) = (trace["id"] for trace in traces if not trace["copies"])
+    print_why(str(tmp_path / "out"), doc=gone, url=None, row=None, as_json=False)
+    assert "repeated 2 times, times 0 for its cluster" in capsys.readouterr().out
 
 
 def test_factors_by_cluster_size() -> None:

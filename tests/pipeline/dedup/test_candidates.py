@@ -58,3 +58,9 @@ def test_no_rows_make_no_edges_and_an_empty_index() -> None:
     assert candidates.star_edges(empty).shape == (0, 2)
     assert candidates.sorted_index(empty).num_rows == 0
     assert list(candidates.scatter_rows(empty, candidates.ID, 8)) == []
+
+
+def test_distinct_values_are_those_of_a_set() -> None:
+    values = np.array([7, 1 << 63, 7, 0, 3, 3], np.uint64)
+    assert candidates.distinct_values(values).tolist() == sorted(set(values.tolist()))
+    assert candidates.distinct_values(values[:0]).tolist() == []

@@ -112,6 +112,8 @@ def test_rows_follow_the_row_length(small_run: Path, capsys) -> None:
         ("annotate.gate.min_characters=0", "read and measured again"),
         ("pack.vocabulary=qwen", "encoded again"),
         ("seed=4", "random choice"),
+        ("decide.repeated=lines", "encoded again"),
+        ("decide.repeated_characters=9", "encoded again"),
         ("sources.web.paths=['x']", "other documents"),
         ("sources.web.repeat=2", "did you mean 'sources.web.repeats'"),
         ("pack.row_token=5", "did you mean 'pack.row_tokens'"),
