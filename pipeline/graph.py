@@ -22,6 +22,7 @@ from pipeline.dedup import phase as dedup
 from pipeline.pack import phase as pack
 from pipeline.phase import Job, Step
 from pipeline.report import phase as report
+from pipeline.spool import SpoolWriter, drop_blocks, read_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,36 +72,42 @@ STEPS = {
 
 Element = tuple[int, bytes]
 Group = tuple[int, Iterable[bytes]]
-# First byte of a value: what a plan gave for a key, or a block of packed rows for it.
-_PAYLOAD, _ROWS = b"p", b"r"
+# First byte of a value: what a plan gave for a key, a block of packed rows for it, or where such a block
+# lies.
+_PAYLOAD, _ROWS, _PLACE = b"p", b"r", b"s"
 
 
-def build(pipeline: beam.Pipeline, job: Job, phases: Sequence[Phase]) -> None:
-    """Adds all steps of contiguous phases to a Beam pipeline, one after the other."""
+def build(pipeline: beam.Pipeline, job: Job, phases: Sequence[Phase], spool: str | None = None) -> None:
+    """Adds all steps of contiguous phases to a Beam pipeline, one after the other.
+
+    `spool`: a folder that all workers share, for runners that shuffle in memory (see spool.py).
+    """
     ready = pipeline | "start" >> beam.Create([(0, b"")], reshuffle=False).with_output_types(Element)
     for phase in phases:
         for step in phase.steps:
-            ready = _add_step(ready, job, step)
+            ready = _add_step(ready, job, step, spool)
 
 
-def _add_step(ready: PCollection[Element], job: Job, step: Step) -> PCollection[Element]:
+def _add_step(ready: PCollection[Element], job: Job, step: Step, spool: str | None) -> PCollection[Element]:
     """Plan → (shuffle) → finish; returns one element that comes when every key has been committed."""
     name = step.name
     work = ready | f"{name}: plan" >> beam.ParDo(PlanStep(job, name)).with_output_types(Element)
     for number in range(len(step.scatters)):
         grouped = work | f"{name}: group {number}" >> beam.GroupByKey()
         work = grouped | f"{name}: scatter {number}" >> beam.ParDo(
-            ScatterStep(job, name, number)
+            ScatterStep(job, name, number, spool)
         ).with_output_types(Element)
     if step.keys is not None:
         keys = ready | f"{name}: keys" >> beam.ParDo(KeysStep(job, name)).with_output_types(Element)
         work = (work, keys) | f"{name}: join" >> beam.Flatten()
     grouped = work | f"{name}: hand out" >> beam.GroupByKey()
-    finished = grouped | f"{name}: finish" >> beam.ParDo(FinishStep(job, name)).with_output_types(Element)
+    finished = grouped | f"{name}: finish" >> beam.ParDo(FinishStep(job, name, spool)).with_output_types(
+        Element
+    )
     # The barrier: `ready` takes part so that a step without any work left still lets the next one start.
     ended = (finished, ready) | f"{name}: ended" >> beam.Flatten()
     waited = ended | f"{name}: barrier" >> beam.GroupByKey()
-    return waited | f"{name}: ready" >> beam.ParDo(Ready()).with_output_types(Element)
+    return waited | f"{name}: ready" >> beam.ParDo(Ready(name, spool)).with_output_types(Element)
 
 
 class PlanStep(beam.DoFn):
@@ -132,33 +139,43 @@ class KeysStep(PlanStep):
 class ScatterStep(beam.DoFn):
     """One keyed function of a step; its rows go on as blocks."""
 
-    def __init__(self, job: Job, step: str, number: int) -> None:
-        self._job, self._step, self._number = job, step, number
+    def __init__(self, job: Job, step: str, number: int, spool: str | None) -> None:
+        self._job, self._step, self._number, self._spool = job, step, number, spool
 
     def process(self, element: Group) -> Iterator[Element]:
-        payload, blocks = _open_group(element[1])
+        payload, blocks = _open_group(element[1], self._spool, self._step, self._number)
         scatter = STEPS[self._step].scatters[self._number]
-        for key, block in scatter(self._job, element[0], payload or b"", blocks):
-            yield key, _ROWS + block
+        rows = scatter(self._job, element[0], payload or b"", blocks)
+        if self._spool is None:
+            yield from ((key, _ROWS + block) for key, block in rows)
+            return
+        with SpoolWriter(self._spool, self._step, self._number + 1, element[0]) as spooled:
+            yield from ((key, _PLACE + spooled.put(block)) for key, block in rows)
 
 
 class FinishStep(beam.DoFn):
     """The end of a step for one key: commits a part."""
 
-    def __init__(self, job: Job, step: str) -> None:
-        self._job, self._step = job, step
+    def __init__(self, job: Job, step: str, spool: str | None) -> None:
+        self._job, self._step, self._spool = job, step, spool
 
     def process(self, element: Group) -> Iterator[Element]:
-        payload, blocks = _open_group(element[1])
+        shuffles = len(STEPS[self._step].scatters)
+        payload, blocks = _open_group(element[1], self._spool, self._step, shuffles)
         if payload is not None:  # else rows came for a key that was finished by an earlier run
             STEPS[self._step].finish(self._job, element[0], payload, blocks)
             yield 0, b""
 
 
 class Ready(beam.DoFn):
-    """One element after a barrier."""
+    """One element after a barrier: what the step shuffled is no longer needed."""
+
+    def __init__(self, step: str, spool: str | None) -> None:
+        self._step, self._spool = step, spool
 
     def process(self, element: Group) -> Iterator[Element]:
+        if self._spool is not None:
+            drop_blocks(self._spool, self._step)
         yield 0, b""
 
 
@@ -167,12 +184,16 @@ def announce(job: Job, step: str, left: int) -> None:
     job.storage().put_bytes(f"work/progress/{step}", str(left).encode())
 
 
-def _open_group(values: Iterable[bytes]) -> tuple[bytes | None, list[bytes]]:
+def _open_group(
+    values: Iterable[bytes], spool: str | None, step: str, shuffle: int
+) -> tuple[bytes | None, list[bytes]]:
     """Parts the payload of a key from its blocks; given twice (a retry), it is the same."""
     payload, blocks = None, []
     for value in values:
         if value[:1] == _PAYLOAD:
             payload = value[1:]
+        elif spool is not None and value[:1] == _PLACE:
+            blocks.append(read_block(spool, step, shuffle, value[1:]))
         else:
             blocks.append(value[1:])
     return payload, blocks

@@ -67,9 +67,10 @@ def run_job(
         mode = "in_memory" if workers == 1 else "multi_processing"
         flags = [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}"]
         flags += options
-        pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags))
-        build(pipeline, job, phases)
-        pipeline.run().wait_until_finish()
+        with job.storage().scratch() as spool:
+            pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags))
+            build(pipeline, job, phases, str(spool))
+            pipeline.run().wait_until_finish()
         return
     pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={RUNNERS[runner]}", *options]))
     build(pipeline, job, phases)
