@@ -88,6 +88,15 @@ TEXT_COUNTS = {
     "newlines": "\\n characters (FineWeb: by words, list_ratio)",
     "longest_line_characters": "characters of the longest line",
     "max_word_characters": "characters of the longest word (C4: 1,000)",
+    "stop_word_occurrences": "how often one of the 8 English stop words occurs (Gopher, as DCLM counts)",
+    **{
+        f"top_{n}_gram_characters": f"characters of the most frequent {n} words in a row, all occurrences"
+        for n in (2, 3, 4)
+    },
+    **{
+        f"duplicate_{n}_gram_characters": f"characters in repeated runs of {n} words (Gopher, as datatrove)"
+        for n in (5, 6, 7, 8, 9, 10)
+    },
 }
 
 MEASURES = (

@@ -1,11 +1,10 @@
 """What is said about lines and paragraphs: how they begin and end, how long they are, which ones repeat.
 
-- *line*: the text between two "\\n" without the white space at its ends; what is empty then is no line.
-  (datatrove splits Gopher's lines at `\\n+` and keeps the white space.)
+- *line*: the text between two "\\n"; where there is nothing but white space, there is no line.
 - *paragraph*: a longest run of lines with no blank line between them, white space inside it kept.
 - *repeated* lines or paragraphs: the later copies of an earlier, identical one in the document, the first not
-  counted (datatrove's find_duplicates; dolma and DCLM count the first as well). Compared byte by byte, never
-  by hash alone.
+  counted (datatrove's find_duplicates; dolma and DCLM count the first as well). Compared byte by byte, white
+  space at their ends included, never by hash alone.
 
 Scratch memory: 48 bytes per line of the document of the batch that has the most lines.
 """
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.kernels import count_columns as column
 from pipeline.kernels import unicode_classes as unicode
 from pipeline.kernels.buffers import TextBuffers
-from pipeline.kernels.jit import kernel
+from pipeline.kernels.jit import count_zeros, kernel, load_eight
 from pipeline.kernels.words import entry_of, mix_bits, read_character
 
 SHORT_LINE_CHARACTERS = 30  # FineWeb: short_line_length
@@ -28,6 +27,8 @@ FULL_STOP = ord(".")
 ELLIPSIS = ord("…")
 _CONTINUATION = 0x80  # the upper two bits of every byte of a character after its first
 _UPPER_TWO_BITS = 0xC0
+_ONES, _HIGH = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+_NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, the golden ratio's
 
 
@@ -61,26 +62,24 @@ def count_lines(text, start, stop, tables, seen, found):
     lines = paragraphs = np.int64(0)
     at = start
     while at < stop:
-        end = at
-        while end < stop and text[end] != NEWLINE:
-            end += 1
-        line_start, line_stop, first, last = _trim(text, at, end, tables)
+        begin, end = at, find_newline(text, at, stop)
+        line_start, line_stop, first, last = _trim(text, begin, end, tables)
         at = end + 1
         if line_start < line_stop:
             lines += 1
             if paragraph_start < 0:
-                paragraph_start = line_start
-            paragraph_stop = line_stop
-            line_hash = _hash_bytes(text, line_start, line_stop)
+                paragraph_start = begin
+            paragraph_stop = end
+            line_hash = _hash_bytes(text, begin, end)
             paragraph_hash = mix_bits(paragraph_hash ^ line_hash)
-            characters = _characters(text, line_start, line_stop)
+            characters = _characters(text, begin, end)
             found[column.SHORT_LINES] += characters <= SHORT_LINE_CHARACTERS
             found[column.LONGEST_LINE_CHARACTERS] = max(found[column.LONGEST_LINE_CHARACTERS], characters)
             found[column.BULLET_LINES] += (tables.classes[first] & unicode.BULLET) != 0
             found[column.PUNCTUATED_LINES] += (tables.classes[last] & unicode.TERMINAL) != 0
             found[column.ELLIPSIS_LINES] += last == ellipsis or _ends_in_dots(text, line_start, line_stop)
             unique = lines - 1 - np.int64(found[column.DUPLICATE_LINES])
-            if _seen_before(text, line_start, line_stop, line_hash, slots[0], seen.lines, unique):
+            if _seen_before(text, begin, end, line_hash, slots[0], seen.lines, unique):
                 found[column.DUPLICATE_LINES] += 1
                 found[column.DUPLICATE_LINE_CHARACTERS] += characters
         if paragraph_start >= 0 and (line_start == line_stop or at >= stop):
@@ -97,6 +96,21 @@ def count_lines(text, start, stop, tables, seen, found):
             paragraph_hash = np.uint64(0)
     found[column.LINES] = lines
     found[column.PARAGRAPHS] = paragraphs + np.int64(found[column.DUPLICATE_PARAGRAPHS])
+
+
+@kernel
+def find_newline(text, at, stop):
+    """Where the first newline at or after `at` is; `stop` if there is none."""
+    last = min(stop, np.int64(text.size)) - 8
+    while at <= last:
+        eight = load_eight(text, at) ^ _NEWLINES  # pyright: ignore[reportCallIssue]
+        zeros = (eight - _ONES) & ~eight & _HIGH  # its lowest bit is right, which is the one that counts
+        if zeros:
+            return at + (count_zeros(zeros) >> 3)  # pyright: ignore[reportCallIssue]
+        at += 8
+    while at < stop and text[at] != NEWLINE:
+        at += 1
+    return at
 
 
 @kernel
@@ -147,10 +161,8 @@ def _hash_bytes(text, start, stop):
     """uint64 of text[start:stop], eight bytes at a step; for tables in memory only, never stored."""
     hashed = np.uint64(stop - start)
     for at in range(start, stop - 7, 8):
-        block = np.uint64(0)
-        for place in range(8):
-            block |= np.uint64(text[np.uint64(at + place)]) << np.uint64(8 * place)
-        hashed = (hashed ^ block) * _HASH_FACTOR
+        eight = load_eight(text, at)  # pyright: ignore[reportCallIssue]
+        hashed = (hashed ^ eight) * _HASH_FACTOR
         hashed ^= hashed >> np.uint64(32)
     block = np.uint64(0)
     for at in range(stop - (stop - start) % 8, stop):

@@ -12,7 +12,6 @@ for 5 kB.
 """
 
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,16 +22,15 @@ from pipeline.kernels import unicode_classes as unicode
 from pipeline.kernels.buffers import read_only, text_buffers
 from pipeline.kernels.jit import kernel
 from pipeline.kernels.lines import ELLIPSIS, FULL_STOP, NEWLINE, count_lines, seen_tables
-from pipeline.kernels.words import next_word, read_character
+from pipeline.kernels.repetition import count_ngrams, ngram_tables
+from pipeline.kernels.word_list import empty_word_list, list_words, ones, stop_words
+from pipeline.kernels.words import read_character
 from pipeline.schema import TEXT_COUNTS
 
-# Gopher (Rae et al. 2021, appendix A.1.1): a document with fewer than two of these is no English prose.
-STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 # FineWeb2, configs/cmn_Hani.yml, as far as single characters can tell: their list, "·" included.
 STOP_WORDS_ZH = "的年在月是和日了於·為有被人中为他與後也而由"
 
 NUMBER_SIGN = ord("#")
-_LONGEST_STOP_WORD = max(map(len, STOP_WORDS))
 
 
 def measure_text(text: pa.Array) -> pa.RecordBatch:
@@ -41,6 +39,7 @@ def measure_text(text: pa.Array) -> pa.RecordBatch:
     ValueError for a document of 4 GiB or more.
     """
     buffers = text_buffers(text)
+    words = empty_word_list(buffers)
     counts = np.zeros((len(text), column.COLUMNS), np.uint32)
     lengths = np.diff(buffers.offsets)
     if len(lengths) and lengths.max() > np.iinfo(np.uint32).max:
@@ -51,7 +50,10 @@ def measure_text(text: pa.Array) -> pa.RecordBatch:
         buffers.offsets,
         buffers.bytes,
         unicode.load_tables(),
-        _stop_tables(),
+        _stop_characters(),
+        stop_words(),
+        words,
+        ngram_tables(len(words.hashes)),
         seen_tables(buffers),
         np.empty(0x80, np.int64),
         counts,
@@ -61,39 +63,24 @@ def measure_text(text: pa.Array) -> pa.RecordBatch:
     )
 
 
-class StopTables(NamedTuple):
-    """`words`: uint64 [8], hashes of English ones. `ranks`: uint8 [65536] by code point, from 1, or 0."""
-
-    words: NDArray[np.uint64]
-    ranks: NDArray[np.uint8]
-
-
 @cache
-def _stop_tables() -> StopTables:
-    buffers = text_buffers(pa.array(STOP_WORDS))
-    hashes = np.zeros(len(STOP_WORDS), np.uint64)
-    _hash_words(buffers.offsets, buffers.bytes, unicode.load_tables(), hashes)
+def _stop_characters() -> NDArray[np.uint8]:
+    """Ranks of Chinese stop characters by code point, from 1, or 0: uint8 [65536]."""
     ranks = np.zeros(1 << 16, np.uint8)
     for rank, character in enumerate(STOP_WORDS_ZH, start=1):
         ranks[ord(character)] = rank
-    return StopTables(read_only(hashes), read_only(ranks))
+    return read_only(ranks)
 
 
 @kernel
-def _hash_words(offsets, text, tables, hashes):
-    """The hash of the first word of each document."""
-    for document in range(hashes.size):
-        hashes[document] = next_word(text, offsets[document], offsets[document + 1], tables)[4]
-
-
-@kernel
-def _measure_documents(offsets, text, tables, stops, seen, ascii_counts, counts):
+def _measure_documents(offsets, text, tables, stops, stop_table, words, ngrams, seen, ascii_counts, counts):
     for document in range(offsets.size - 1):
         start, stop = offsets[document], offsets[document + 1]
         found = counts[document]
         found[column.BYTES] = stop - start
-        _count_characters(text, start, stop, tables, stops.ranks, ascii_counts, found)
-        _count_words(text, start, stop, tables, stops.words, found)
+        _count_characters(text, start, stop, tables, stops, ascii_counts, found)
+        listed = list_words(text, start, stop, tables, stop_table, words, found)
+        count_ngrams(words, listed, ngrams, found)
         count_lines(text, start, stop, tables, seen, found)
 
 
@@ -140,36 +127,4 @@ def _count_characters(text, start, stop, tables, stops, ascii_counts, found):
     found[column.HASH_SYMBOLS] = ascii_counts[NUMBER_SIGN]
     found[column.NEWLINES] = ascii_counts[NEWLINE]
     found[column.ELLIPSES] = ellipses
-    found[column.STOP_WORDS_ZH] = _ones(stop_characters)
-
-
-@kernel
-def _count_words(text, start, stop, tables, stop_words, found):
-    words = word_characters = alphabetic = longest = stop_words_seen = np.int64(0)
-    at = start
-    while True:
-        word, at, characters, classes, hashed = next_word(text, at, stop, tables)
-        if word == at:
-            break
-        words += 1
-        word_characters += characters
-        alphabetic += (classes & unicode.LETTER) != 0
-        longest = max(longest, characters)
-        if characters <= _LONGEST_STOP_WORD:
-            for rank in range(stop_words.size):
-                if hashed == stop_words[rank]:
-                    stop_words_seen |= np.int64(1) << rank
-    found[column.WORDS] = words
-    found[column.WORD_CHARACTERS] = word_characters
-    found[column.ALPHABETIC_WORDS] = alphabetic
-    found[column.MAX_WORD_CHARACTERS] = longest
-    found[column.STOP_WORDS] = _ones(stop_words_seen)
-
-
-@kernel
-def _ones(bits):
-    ones = np.int64(0)
-    while bits:
-        bits &= bits - 1
-        ones += 1
-    return ones
+    found[column.STOP_WORDS_ZH] = ones(stop_characters)

@@ -53,7 +53,7 @@ def fill_words(text, at, stop, tables, hashes, filled):
                 hashed = (hashed ^ kept) * HASH_FACTOR
             at += run
         if run == 8 or at >= stop or text[at] >= 0x80 or text[at] == APOSTROPHE:
-            if start == at and _is_han(text, at, stop):
+            if start == at and is_han(text, at, stop):
                 three = load_eight(text, at) & _THREE_BYTES  # pyright: ignore[reportCallIssue]
                 hashes[filled] = mix_bits((HASH_BASIS ^ three) * HASH_FACTOR)
                 filled += 1
@@ -68,7 +68,7 @@ def fill_words(text, at, stop, tables, hashes, filled):
 
 
 @kernel
-def _is_han(text, at, stop):
+def is_han(text, at, stop):
     """Whether a character of U+4000 to U+9FFF that is a letter (no hexagram) begins here, and neither a mark
     nor a joiner can follow it.
     """

@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 from pipeline.kernels import count_columns
 from pipeline.kernels import unicode_classes as unicode
-from pipeline.kernels.text import STOP_WORDS, STOP_WORDS_ZH, measure_text
+from pipeline.kernels.text import STOP_WORDS_ZH, measure_text
+from pipeline.kernels.word_list import STOP_WORDS
 from pipeline.schema import TEXT_COUNTS
 
 REAL_TEXT = Path(__file__).resolve().parents[3] / "../shared/data/text"
@@ -46,7 +48,7 @@ WHITE_SPACE = "".join(chr(code_point) for code_point, bits in enumerate(CLASSES)
 PIECES = [
     *"aZé9½#.…\n\n\n  \t\u00a0'’-•*!?。；”中的年日·ーあ한กำ้ا\u0301\u00ad\u200d\ufe0f\u200b😀𠀀Ⱥİ_@\r\u2028",
     "the", "To", "aND", "have", "...", "......", "Don’t", "o'", "a line that is not short, not at all ",
-    "\n\n", "a\n", "x" * 40,
+    "\n\n", "a\n", "x" * 40, "a b a b ", "to be or not to be ", "one two three four five six seven ",
 ]  # fmt: skip
 
 
@@ -71,27 +73,45 @@ def kind(character: str) -> str:
 WORD = re.compile(r"S[MJ]*|W(?:[WMJ]|'(?=W))*")
 
 
+def raw_words(text: str) -> list[str]:
+    return [text[m.start() : m.end()] for m in WORD.finditer("".join(map(kind, text)))]
+
+
 def slow_words(text: str) -> list[str]:
-    found = WORD.finditer("".join(map(kind, text)))
-    return ["".join(c for c in text[m.start() : m.end()] if kind(c) != "J").replace("’", "'") for m in found]
-
-
-def slow_lines(text: str) -> list[str]:
-    return [line.strip(WHITE_SPACE) for line in text.split("\n")]
+    return ["".join(c for c in word if kind(c) != "J").replace("’", "'") for word in raw_words(text)]
 
 
 def slow_paragraphs(text: str) -> list[str]:
-    """Runs of lines that are not blank, as they stand between the trimmed first and last of them."""
-    stripped = slow_lines(text)
-    numbered = zip(text.split("\n"), stripped, strict=True)
-    paragraphs = []
-    for filled, run in groupby(numbered, key=lambda pair: pair[1] != ""):
-        if filled:
-            raw, trimmed = zip(*run, strict=True)
-            whole = "\n".join(raw)
-            start = whole.index(trimmed[0])
-            paragraphs.append(whole[start : whole.rindex(trimmed[-1]) + len(trimmed[-1])])
-    return paragraphs
+    """Runs of lines that are not blank."""
+    runs = groupby(text.split("\n"), key=lambda line: line.strip(WHITE_SPACE) != "")
+    return ["\n".join(run) for filled, run in runs if filled]
+
+
+def slow_top(text: str, n: int) -> int:
+    """datatrove's find_top_duplicate over get_n_grams, of words that are compared as they stand."""
+    words, lengths = raw_words(text), [len(word) for word in slow_words(text)]
+    places = range(len(words) - n + 1)
+    if not places:
+        return 0
+    counts = Counter(tuple(words[at : at + n]) for at in places)
+    top, times = counts.most_common(1)[0]
+    first = next(at for at in places if tuple(words[at : at + n]) == top)
+    return times * (sum(lengths[first : first + n]) + n - 1)
+
+
+def slow_duplicates(text: str, n: int) -> int:
+    """datatrove's find_all_duplicate."""
+    words, lengths = raw_words(text), [len(word) for word in slow_words(text)]
+    seen, at, characters = set(), 0, 0
+    while at < len(words) - n + 1:
+        gram = tuple(words[at : at + n])
+        if gram in seen:
+            characters += sum(lengths[at : at + n])
+            at += n
+        else:
+            seen.add(gram)
+            at += 1
+    return characters
 
 
 def later_copies(pieces: list[str]) -> list[str]:
@@ -101,7 +121,8 @@ def later_copies(pieces: list[str]) -> list[str]:
 
 def slow_measures(text: str) -> dict[str, int]:
     words = slow_words(text)
-    lines = [line for line in slow_lines(text) if line]
+    raw_lines = [line for line in text.split("\n") if line.strip(WHITE_SPACE)]
+    lines = [line.strip(WHITE_SPACE) for line in raw_lines]
     paragraphs = slow_paragraphs(text)
     lowered = {word.lower() for word in words}
     return {
@@ -118,9 +139,9 @@ def slow_measures(text: str) -> dict[str, int]:
         "bullet_lines": sum(line[0] in unicode.BULLETS for line in lines),
         "ellipsis_lines": sum(line.endswith(("...", "…")) for line in lines),
         "punctuated_lines": sum(line[-1] in unicode.TERMINALS for line in lines),
-        "short_lines": sum(len(line) <= 30 for line in lines),
-        "duplicate_lines": len(later_copies(lines)),
-        "duplicate_line_characters": sum(map(len, later_copies(lines))),
+        "short_lines": sum(len(line) <= 30 for line in raw_lines),
+        "duplicate_lines": len(later_copies(raw_lines)),
+        "duplicate_line_characters": sum(map(len, later_copies(raw_lines))),
         "paragraphs": len(paragraphs),
         "duplicate_paragraphs": len(later_copies(paragraphs)),
         "duplicate_paragraph_characters": sum(map(len, later_copies(paragraphs))),
@@ -130,8 +151,11 @@ def slow_measures(text: str) -> dict[str, int]:
         "han_characters": having(unicode.HAN, text),
         "uppercase_characters": having(unicode.UPPER, text),
         "newlines": text.count("\n"),
-        "longest_line_characters": max(map(len, lines), default=0),
+        "longest_line_characters": max(map(len, raw_lines), default=0),
         "max_word_characters": max(map(len, words), default=0),
+        "stop_word_occurrences": sum(word.lower() in STOP_WORDS for word in words),
+        **{f"top_{n}_gram_characters": slow_top(text, n) for n in (2, 3, 4)},
+        **{f"duplicate_{n}_gram_characters": slow_duplicates(text, n) for n in range(5, 11)},
     }
 
 
@@ -160,7 +184,11 @@ def test_every_count_of_a_small_text() -> None:
             "duplicate_paragraphs": 1, "duplicate_paragraph_characters": 19, "digit_characters": 4,
             "alphabetic_characters": 51, "whitespace_characters": 25, "han_characters": 3,
             "uppercase_characters": 8, "newlines": 9, "longest_line_characters": 19,
-            "max_word_characters": 5,
+            "max_word_characters": 5, "stop_word_occurrences": 6, "top_2_gram_characters": 14,
+            "top_3_gram_characters": 26, "top_4_gram_characters": 36, "duplicate_5_gram_characters": 0,
+            "duplicate_6_gram_characters": 0, "duplicate_7_gram_characters": 0,
+            "duplicate_8_gram_characters": 0, "duplicate_9_gram_characters": 0,
+            "duplicate_10_gram_characters": 0,
         }
     ]  # fmt: skip
 
@@ -207,8 +235,10 @@ def test_slices_and_nulls(storage: pa.DataType) -> None:
 def test_columns_are_in_the_order_of_the_schema() -> None:
     numbers = {name.lower(): number for name, number in vars(count_columns).items() if name.isupper()}
     assert numbers.pop("columns") == len(TEXT_COUNTS)
-    assert [name for name, _ in sorted(numbers.items(), key=lambda pair: pair[1])] == list(TEXT_COUNTS)
-    assert sorted(numbers.values()) == list(range(len(TEXT_COUNTS)))
+    assert all(list(TEXT_COUNTS)[number] == name for name, number in numbers.items())
+    runs = [f"top_{n}_gram_characters" for n in (3, 4)]
+    runs += [f"duplicate_{n}_gram_characters" for n in range(6, 11)]  # they follow the first of their kind
+    assert sorted([*numbers, *runs]) == sorted(TEXT_COUNTS)
 
 
 def test_no_documents_still_have_all_columns() -> None:
