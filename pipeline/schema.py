@@ -97,6 +97,56 @@ TEXT_COUNTS = {
         f"duplicate_{n}_gram_characters": f"characters in repeated runs of {n} words (Gopher, as datatrove)"
         for n in (5, 6, 7, 8, 9, 10)
     },
+    "copied_lines": "lines that come again, each once (DCLM and dolma count them as duplicates, too)",
+    "copied_line_characters": "characters of those",
+    "copied_paragraphs": "paragraphs that come again, each once",
+    "copied_paragraph_characters": "characters of those",
+    "paragraph_characters": "characters of all paragraphs, with the newlines inside them",
+}
+
+_TOPS, _DUPLICATES = (2, 3, 4), (5, 6, 7, 8, 9, 10)
+DOLMA_COUNTS = {
+    **{f"dolma_top_{n}_gram_characters": f"as top_{n}_gram_characters, without spaces" for n in _TOPS},
+    **{
+        f"dolma_duplicate_{n}_gram_characters": f"characters of all occurrences of repeated runs of {n} words"
+        for n in _DUPLICATES
+    },
+    **{f"dolma_{n}_gram_characters": f"characters of all runs of {n} words" for n in _DUPLICATES},
+}
+DCLM_COUNTS = {
+    **{f"dclm_top_{n}_gram_characters": f"of the longest of the most frequent {n}-grams" for n in _TOPS},
+    **{
+        f"dclm_duplicate_{n}_gram_characters": f"characters of words in repeated runs of {n}, each word once"
+        for n in _DUPLICATES
+    },
+}
+C4_COUNTS = {
+    **{f"c4_{form}_lines": "lines that C4 keeps" for form in ("tfds", "datatrove", "fineweb")},
+    **{f"c4_{form}_sentences": "sentences in them" for form in ("tfds", "datatrove", "fineweb")},
+    **{f"c4_{form}_ended": "lines for which the page goes" for form in ("tfds", "datatrove", "fineweb")},
+    "long_lines": "lines of at least 200 characters (mC4)",
+}
+CHINESE_COUNTS = {
+    "sentences": "runs of the marks 。！？!?… and ． at the end of a sentence (MAP-NEO)",
+    "bracket_characters": "characters inside of 【】 (MAP-NEO)",
+    "more_lines": "lines that end with 展开, 更多, readmore or 。。。 (MAP-NEO)",
+    "distinct_characters": "different characters, white space apart (MAP-NEO)",
+    "character_entropy": "entropy of those characters in 1/1,000 nats (MAP-NEO)",
+    "repeated_13_grams": "runs of 13 characters that occur again, all occurrences (ChineseWebText)",
+    "thirteen_grams": "runs of 13 characters",
+}
+CODE_COUNTS = {
+    "generated_marks": "marks of generated files in the first 5 lines (BigCode)",
+    "data_characters": "characters in long runs of base64, hexadecimal bytes or escapes (StarCoder2)",
+    "xml_headers": "1 if <?xml version= is among the first 100 characters (StarCoder)",
+}
+# Counts that are made for the sources whose rules ask for them; null elsewhere.
+MEASURE_GROUPS = {
+    "dolma": DOLMA_COUNTS,
+    "dclm": DCLM_COUNTS,
+    "c4": C4_COUNTS,
+    "chinese": CHINESE_COUNTS,
+    "code": CODE_COUNTS,
 }
 
 MEASURES = (

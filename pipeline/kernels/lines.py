@@ -18,6 +18,7 @@ from pipeline.kernels import count_columns as column
 from pipeline.kernels import unicode_classes as unicode
 from pipeline.kernels.buffers import TextBuffers
 from pipeline.kernels.jit import count_zeros, kernel, load_eight
+from pipeline.kernels.repetition import slots_for
 from pipeline.kernels.words import entry_of, mix_bits, read_character
 
 SHORT_LINE_CHARACTERS = 30  # FineWeb: short_line_length
@@ -36,30 +37,33 @@ class SeenTables(NamedTuple):
     """Two hash tables over the parts of one document, its lines and its paragraphs.
 
     `lines`, `paragraphs`: int64 [lines, 2], start and stop of what was seen. `slots`: int32 [2, power of
-    two], the number of an entry or -1; at least half are free.
+    two], the number of an entry or -1; at least half are free. `copied`: bool [2, lines], entries that came
+    again.
     """
 
     lines: NDArray[np.int64]
     paragraphs: NDArray[np.int64]
     slots: NDArray[np.int32]
+    copied: NDArray[np.bool_]
 
 
 def seen_tables(buffers: TextBuffers) -> SeenTables:
     """Empty tables with room for the parts of any document of the batch."""
     lines = int(_most_lines(buffers.offsets, buffers.bytes))
     bounds = np.empty((2, lines, 2), np.int64)
-    return SeenTables(bounds[0], bounds[1], np.empty((2, _slots_for(lines)), np.int32))
+    slots = np.empty((2, slots_for(lines)), np.int32)
+    return SeenTables(bounds[0], bounds[1], slots, np.empty((2, lines), np.bool_))
 
 
 @kernel
 def count_lines(text, start, stop, tables, seen, found):
     """Count lines and paragraphs of the document text[start:stop] into `found`, its row of counts."""
-    slots = seen.slots[:, : _slots_for(_line_limit(text, start, stop))]
+    slots = seen.slots[:, : slots_for(_line_limit(text, start, stop))]
     slots[:] = -1
     ellipsis = entry_of(ELLIPSIS, tables)
     paragraph_start = paragraph_stop = np.int64(-1)
     paragraph_hash = np.uint64(0)
-    lines = paragraphs = np.int64(0)
+    lines = paragraphs = paragraph_characters = np.int64(0)
     at = start
     while at < stop:
         begin, end = at, find_newline(text, at, stop)
@@ -78,20 +82,35 @@ def count_lines(text, start, stop, tables, seen, found):
             found[column.BULLET_LINES] += (tables.classes[first] & unicode.BULLET) != 0
             found[column.PUNCTUATED_LINES] += (tables.classes[last] & unicode.TERMINAL) != 0
             found[column.ELLIPSIS_LINES] += last == ellipsis or _ends_in_dots(text, line_start, line_stop)
+            paragraph_characters += characters + 1
             unique = lines - 1 - np.int64(found[column.DUPLICATE_LINES])
-            if _seen_before(text, begin, end, line_hash, slots[0], seen.lines, unique):
+            known = _find_part(text, begin, end, line_hash, slots[0], seen.lines, unique)
+            if known < unique:
                 found[column.DUPLICATE_LINES] += 1
                 found[column.DUPLICATE_LINE_CHARACTERS] += characters
-        if paragraph_start >= 0 and (line_start == line_stop or at >= stop):
-            if _seen_before(
-                text, paragraph_start, paragraph_stop, paragraph_hash, slots[1], seen.paragraphs, paragraphs
-            ):
-                found[column.DUPLICATE_PARAGRAPHS] += 1
-                found[column.DUPLICATE_PARAGRAPH_CHARACTERS] += _characters(
-                    text, paragraph_start, paragraph_stop
-                )
+                if not seen.copied[0, known]:
+                    seen.copied[0, known] = True
+                    found[column.COPIED_LINES] += 1
+                    found[column.COPIED_LINE_CHARACTERS] += characters
             else:
+                seen.copied[0, unique] = False
+        if paragraph_start >= 0 and (line_start == line_stop or at >= stop):
+            characters = paragraph_characters - 1  # with the newlines between its lines
+            known = _find_part(
+                text, paragraph_start, paragraph_stop, paragraph_hash, slots[1], seen.paragraphs, paragraphs
+            )
+            if known < paragraphs:
+                found[column.DUPLICATE_PARAGRAPHS] += 1
+                found[column.DUPLICATE_PARAGRAPH_CHARACTERS] += characters
+                if not seen.copied[1, known]:
+                    seen.copied[1, known] = True
+                    found[column.COPIED_PARAGRAPHS] += 1
+                    found[column.COPIED_PARAGRAPH_CHARACTERS] += characters
+            else:
+                seen.copied[1, paragraphs] = False
                 paragraphs += 1
+            found[column.PARAGRAPH_CHARACTERS] += characters
+            paragraph_characters = np.int64(0)
             paragraph_start = np.int64(-1)
             paragraph_hash = np.uint64(0)
     found[column.LINES] = lines
@@ -134,8 +153,8 @@ def _trim(text, start, stop, tables):
 
 
 @kernel
-def _seen_before(text, start, stop, hashed, slots, bounds, used):
-    """Whether text[start:stop] is among the `used` entries of the table; entered as the next one if not.
+def _find_part(text, start, stop, hashed, slots, bounds, used):
+    """Which of the `used` entries of the table text[start:stop] is; entered as number `used` if none.
 
     `hashed`: uint64, any function of its bytes.
     """
@@ -148,12 +167,12 @@ def _seen_before(text, start, stop, hashed, slots, bounds, used):
             while at < stop and text[at] == text[known + at - start]:
                 at += 1
             if at == stop:
-                return True
+                return np.int64(slots[slot])
         slot = (slot + 1) & last_slot
     slots[slot] = used
     bounds[used, 0] = start
     bounds[used, 1] = stop
-    return False
+    return used
 
 
 @kernel
@@ -202,11 +221,3 @@ def _line_limit(text, start, stop):
     for at in range(start + 1, stop):
         lines += (text[at] == NEWLINE) & (text[at - 1] != NEWLINE)
     return lines
-
-
-@kernel
-def _slots_for(entries):
-    slots = np.int64(8)
-    while slots < 2 * entries:
-        slots *= 2
-    return slots

@@ -59,15 +59,11 @@ def ngram_tables(words: int) -> NgramTables:
 @kernel
 def count_ngrams(words, count, tables, found):
     """Counts into `found` what the first `count` words of a WordList repeat."""
-    candidates = max(count - 1, 0)
-    tables.repeated[: count + 1] = False
-    for position in range(candidates):
-        tables.candidates[position] = position
-        tables.grams[position] = words.hashes[position]
+    candidates = all_candidates(words.hashes, count, tables)
     for size in range(FIRST_TOP, LAST_DUPLICATE + 1):
         if count < size:
             break
-        _count_occurrences(words.hashes, size, candidates, tables)
+        count_occurrences(words.hashes, size, candidates, tables)
         if size <= LAST_TOP:
             found[column.TOP_2_GRAM_CHARACTERS + size - 2] = _top_characters(words, size, candidates, tables)
         elif candidates:
@@ -76,11 +72,22 @@ def count_ngrams(words, count, tables, found):
             )
         elif size > LAST_TOP:
             break
-        candidates = _next_candidates(size, count, candidates, tables)
+        candidates = next_candidates(size, count, candidates, tables)
 
 
 @kernel
-def _count_occurrences(hashes, size, candidates, tables):
+def all_candidates(hashes, count, tables):
+    """Every word as the beginning of a longer n-gram; how many they are."""
+    candidates = max(count - 1, 0)
+    tables.repeated[: count + 1] = False
+    for position in range(candidates):
+        tables.candidates[position] = position
+        tables.grams[position] = hashes[position]
+    return candidates
+
+
+@kernel
+def count_occurrences(hashes, size, candidates, tables):
     """Extends the n-grams at the candidates by a word and counts equal ones."""
     slots = tables.slots[: slots_for(candidates)]
     slots[:] = -1
@@ -127,7 +134,7 @@ def _duplicate_characters(words, size, candidates, tables):
 
 
 @kernel
-def _next_candidates(size, count, candidates, tables):
+def next_candidates(size, count, candidates, tables):
     """Keeps the positions at which a longer n-gram may be repeated; how many they are."""
     for place in range(candidates):
         position = tables.candidates[place]

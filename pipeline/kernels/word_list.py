@@ -137,7 +137,7 @@ def list_words(text, start, stop, tables, stops, words, found):
             word, at, characters, classes, folded = next_word(text, word, stop, tables)
             if word == at:
                 break
-            hashed = _hash_word(text, word, at)
+            hashed = hash_bytes(text, word, at)
             has_letter = _HIGH if classes & unicode.LETTER else np.uint64(0)
             value = np.uint64(0)
             for rank in range(stops.folded.shape[0] if characters <= _LONGEST_STOP_WORD else 0):
@@ -164,8 +164,8 @@ def list_words(text, start, stop, tables, stops, words, found):
 
 
 @kernel
-def _hash_word(text, start, stop):
-    """What the loop above makes of the same bytes."""
+def hash_bytes(text, start, stop):
+    """uint64 of a word's bytes, before it is mixed: what the loop above makes of them."""
     hashed = HASH_BASIS
     while start < stop:
         eight = np.uint64(0)

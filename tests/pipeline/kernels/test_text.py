@@ -154,6 +154,11 @@ def slow_measures(text: str) -> dict[str, int]:
         "longest_line_characters": max(map(len, raw_lines), default=0),
         "max_word_characters": max(map(len, words), default=0),
         "stop_word_occurrences": sum(word.lower() in STOP_WORDS for word in words),
+        "copied_lines": len(set(later_copies(raw_lines))),
+        "copied_line_characters": sum(map(len, set(later_copies(raw_lines)))),
+        "copied_paragraphs": len(set(later_copies(paragraphs))),
+        "copied_paragraph_characters": sum(map(len, set(later_copies(paragraphs)))),
+        "paragraph_characters": sum(map(len, paragraphs)),
         **{f"top_{n}_gram_characters": slow_top(text, n) for n in (2, 3, 4)},
         **{f"duplicate_{n}_gram_characters": slow_duplicates(text, n) for n in range(5, 11)},
     }
@@ -188,7 +193,8 @@ def test_every_count_of_a_small_text() -> None:
             "top_3_gram_characters": 26, "top_4_gram_characters": 36, "duplicate_5_gram_characters": 0,
             "duplicate_6_gram_characters": 0, "duplicate_7_gram_characters": 0,
             "duplicate_8_gram_characters": 0, "duplicate_9_gram_characters": 0,
-            "duplicate_10_gram_characters": 0,
+            "duplicate_10_gram_characters": 0, "copied_lines": 2, "copied_line_characters": 37,
+            "copied_paragraphs": 1, "copied_paragraph_characters": 19, "paragraph_characters": 85,
         }
     ]  # fmt: skip
 
