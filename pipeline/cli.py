@@ -1,4 +1,4 @@
-"""The command line: `sluice run | why | simulate | export | curve | doctor`.
+"""The command line: `sluice run | why | simulate | export | sample | curve | doctor`.
 
 Imports are made inside the commands, so that a wrong recipe is refused before Beam or Numba are loaded.
 """
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Worker processes are started by module name; a folder with its own model.py must not get in their way.
     os.environ["PYTHONSAFEPATH"] = "1"
     logging.basicConfig(level=logging.ERROR)  # what libraries warn of, a user cannot act on
-    console = Console(stderr=options.command in ("why", "export", "simulate"))
+    console = Console(stderr=options.command in ("why", "export", "simulate", "sample"))
     try:
         return COMMANDS[options.command](options, console)
     except KeyboardInterrupt:
@@ -74,6 +74,15 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("output")
     export.add_argument("--to", help="folder to write to (default: OUTPUT/export)")
     export.add_argument("--format", choices=("parquet", "jsonl"), default="parquet")
+    sample = commands.add_parser("sample", help="documents for review, by source, language or reason")
+    sample.add_argument("output")
+    sample.add_argument("--stage", default="kept", help="documents, kept (default), dropped or quarantine")
+    sample.add_argument("--n", type=int, default=20, help="documents, in equal numbers per stratum")
+    sample.add_argument("--by", metavar="A,B", help="strata: source, language, reason")
+    sample.add_argument("--seed", type=int, help="another draw (default: the recipe's seed)")
+    sample.add_argument("--edited", default="both", help="text before or after its edits, or both (default)")
+    sample.add_argument("--format", help="jsonl, parquet or text (default: by the file's name)")
+    sample.add_argument("--output", dest="file", help="file to write, mode 0600: the text is not masked")
     curve = commands.add_parser("curve", help="how similar documents must be to be found as duplicates")
     curve.add_argument("recipe", nargs="?", default="web-en-zh", help="a packaged recipe, or a TOML file")
     curve.add_argument("--preset", metavar="NAME", help="with a peer's numbers instead of the recipe's own")
@@ -121,6 +130,22 @@ def _export(options: argparse.Namespace, console: Console) -> int:
     return export_run(options.output, options.to or f"{options.output}/export", options.format, console)
 
 
+def _sample(options: argparse.Namespace, console: Console) -> int:
+    from pipeline.report.sample_view import print_sample
+
+    return print_sample(
+        options.output,
+        console,
+        stage=options.stage,
+        n=options.n,
+        by=options.by,
+        seed=options.seed,
+        edited=options.edited,
+        format=options.format,
+        to=options.file,
+    )
+
+
 def _curve(options: argparse.Namespace, console: Console) -> int:
     from pipeline.recipe_file import load_recipe
     from pipeline.report.curve_view import print_curve, print_presets, with_preset
@@ -144,6 +169,7 @@ COMMANDS = {
     "why": _why,
     "simulate": _simulate,
     "export": _export,
+    "sample": _sample,
     "curve": _curve,
     "doctor": _doctor,
 }

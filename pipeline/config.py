@@ -29,6 +29,8 @@ COMPONENTS = ("union-find", "stars")
 MAX_ROUNDS = 50
 MAX_COPIES = 65_535  # of a document: the number of a copy is a uint16
 REPEATED = ("none", "lines", "paragraphs")
+METHODS = ("repeats", "weights", "temperature")
+GROUPINGS = ("source", "language", "source-language")
 # unit, shingle, bands and rows of the peers.
 PRESETS: Mapping[str, Mapping[str, str | int]] = {
     # datatrove, examples/fineweb.py
@@ -58,9 +60,17 @@ class RecipeError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which field or column of a JSONL or Parquet record holds what; an empty name means there is none."""
+    """Which field or column of a JSONL or Parquet record holds what; an empty name means there is none.
 
-    text: str = "text"
+    Instruction data becomes text (annotate/read/rendering.py): several text fields joined by blank lines, or
+    a list of chat messages, one paragraph each.
+    """
+
+    text: str | tuple[str, ...] = "text"  # of several, empty ones are left out; all have to be there
+    messages: str = ""  # a list of {role, content} or {from, value}; then `text` is not read
+    # Role -> what stands before its messages, e.g. {user = "Question: "}; roles that are not named have
+    # nothing before them, and system messages are left out unless "system" is named ("" = without prefix).
+    roles: Mapping[str, str] = field(default_factory=dict)
     id: str = "id"
     url: str = "url"
     date: str = "date"
@@ -84,6 +94,9 @@ class Source:
     priority: int = 0  # survivors: the higher one wins its cluster
     repeats: float = (
         1.0  # copies of each kept document in the training rows; 2.5 = two, and half of them a third time
+    )
+    weight: float | None = (
+        None  # mixture.method "weights": its share of the training tokens, among all weights
     )
     fields: Fields = field(default_factory=Fields)  # jsonl and parquet only
 
@@ -197,6 +210,23 @@ class Decide:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixture:
+    """How often each part of the kept corpus is trained on: by hand, or computed from the tokens that were
+    kept (decide/shares.py). Training tokens count every copy with its <|endoftext|>.
+    """
+
+    method: str = "repeats"  # one of METHODS: sources[].repeats, sources[].weight, or tokens^(1/temperature)
+    by: str = "source"  # one of GROUPINGS: what "temperature" weighs against each other
+    temperature: float = 1.0  # 1 = as the data is, large = all groups alike; mT5 and XLM-R: 1/0.3
+    # Training tokens aimed at; what a group cannot give within max_epochs, the others give in proportion.
+    # 0: the group with the most tokens is passed over once, nothing is made up for.
+    tokens: int = 0
+    max_epochs: float = (
+        4.0  # passes over a group, at most (Muennighoff et al. 2023: up to 4 are worth new data)
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Pack:
     """Token rows for the trainer."""
 
@@ -218,6 +248,7 @@ class Recipe:
     minhash: Minhash = field(default_factory=Minhash)
     deduplicate: Deduplicate = field(default_factory=Deduplicate)
     decide: Decide = field(default_factory=Decide)
+    mixture: Mixture = field(default_factory=Mixture)
     pack: Pack = field(default_factory=Pack)
 
 

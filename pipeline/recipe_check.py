@@ -13,10 +13,12 @@ from pipeline.config import (
     ENGINES,
     FOLDS,
     FORMATS,
+    GROUPINGS,
     HASHES,
     KINDS,
     MAX_COPIES,
     MAX_ROUNDS,
+    METHODS,
     PRESETS,
     REPEATED,
     SURVIVOR_KEYS,
@@ -24,8 +26,10 @@ from pipeline.config import (
     VERIFIERS,
     Deduplicate,
     Minhash,
+    Mixture,
     Recipe,
     RecipeError,
+    Source,
     Thresholds,
     nearest,
 )
@@ -49,6 +53,7 @@ def check_recipe(recipe: Recipe) -> None:
             raise RecipeError(f"{key}.paths is empty")
         _within(source.repeats, 0, 1000, f"{key}.repeats")
         _within(source.dump, 0, 10_000, f"{key}.dump")
+        _check_fields(source, f"{key}.fields")
     annotate, minhash, decide, pack = recipe.annotate, recipe.minhash, recipe.decide, recipe.pack
     _one_of(annotate.engine, ENGINES, "annotate.engine")
     for name in ("split_bytes", "max_record_bytes", "max_page_bytes"):
@@ -68,7 +73,8 @@ def check_recipe(recipe: Recipe) -> None:
         raise RecipeError("decide.survivor names a key twice")
     _one_of(decide.repeated, REPEATED, "decide.repeated")
     _within(decide.repeated_characters, 1, 1 << 31, "decide.repeated_characters")
-    _check_rehydrate(decide.rehydrate, most=max(source.repeats for source in recipe.sources))
+    _check_mixture(recipe)
+    _check_rehydrate(decide.rehydrate, most=most_repeats(recipe))
     for kind, by_language in decide.thresholds.items():
         _one_of(kind, (*KINDS, "default"), "decide.thresholds")
         for language, thresholds in by_language.items():
@@ -110,6 +116,60 @@ def _check_rehydrate(steps: tuple[tuple[int, ...], ...], *, most: float) -> None
     factor = max((step[1] for step in steps), default=1)
     if factor * max(most, 1) > MAX_COPIES:
         raise RecipeError(f"decide.rehydrate: {factor} x {most:g} repeats are more than {MAX_COPIES} copies")
+
+
+def _check_fields(source: Source, key: str) -> None:
+    fields = source.fields
+    if isinstance(fields.text, tuple) and (not all(fields.text) or len(set(fields.text)) < len(fields.text)):
+        raise RecipeError(f"{key}.text must name fields, each once: {', '.join(map(repr, fields.text))}")
+    if fields.text == () or (fields.text == "" and not fields.messages):
+        raise RecipeError(f"{key}.text names no field, and {key}.messages names none either")
+    if fields.messages and fields.text not in ("", "text"):
+        raise RecipeError(f"{key}.messages makes the text: {key}.text would not be read, remove one of them")
+    if fields.roles and not fields.messages:
+        raise RecipeError(f"{key}.roles says what stands before messages, but {key}.messages names no field")
+    instructions = fields.messages or not isinstance(fields.text, str)
+    if instructions and source.format not in ("jsonl", "parquet"):
+        raise RecipeError(f"{key}: a {source.format} record has no fields, only jsonl and parquet do")
+
+
+def _check_mixture(recipe: Recipe) -> None:
+    mixture, method = recipe.mixture, recipe.mixture.method
+    _one_of(method, METHODS, "mixture.method")
+    _one_of(mixture.by, GROUPINGS, "mixture.by")
+    _within(mixture.temperature, 0.1, 1_000_000, "mixture.temperature")
+    _within(mixture.tokens, 0, 1 << 60, "mixture.tokens")
+    _within(mixture.max_epochs, 0.000001, 1000, "mixture.max_epochs")
+    computed, unused = method != "repeats", Mixture()
+    for name in ("by", "temperature") if computed else ("by", "temperature", "tokens", "max_epochs"):
+        if method != "temperature" and getattr(mixture, name) != getattr(unused, name):
+            raise RecipeError(
+                f"mixture.{name} says nothing to mixture.method = {method!r}: remove one of them"
+            )
+    for source in recipe.sources:
+        key = f"sources.{source.name}"
+        if computed and source.repeats != 1:
+            raise RecipeError(
+                f"{key}.repeats = {source.repeats:g}, but mixture.method = {method!r} computes the repeats: "
+                "remove it, or use mixture.method = 'repeats'"
+            )
+        if method != "weights" and source.weight is not None:
+            raise RecipeError(f"{key}.weight is read only by mixture.method = 'weights', not by {method!r}")
+        if method == "weights" and source.weight is None:
+            raise RecipeError(
+                f"{key}.weight is missing: mixture.method = 'weights' needs one for every source"
+            )
+        if source.weight is not None:
+            _within(source.weight, 0, 1_000_000_000_000, f"{key}.weight")
+    if method == "weights" and not any(source.weight for source in recipe.sources):
+        raise RecipeError("sources: every weight is 0, so nothing could be trained on")
+
+
+def most_repeats(recipe: Recipe) -> float:
+    """The most that any source can be repeated, before factors of cluster sizes."""
+    if recipe.mixture.method == "repeats":
+        return max(source.repeats for source in recipe.sources)
+    return recipe.mixture.max_epochs
 
 
 def _check_thresholds(thresholds: Thresholds, key: str) -> None:

@@ -101,7 +101,10 @@ def _build(kind: Any, value: Any, key: str) -> Any:
                 raise RecipeError(f"missing key {_join(key, name)}")
         hints = typing.get_type_hints(kind)
         return kind(**{name: _build(hints[name], value[name], _join(key, name)) for name in value})
-    if origin is types.UnionType:  # only "X | None" is used
+    if origin is types.UnionType:  # only "X | None" and "str | tuple[str, ...]" are used
+        if types.NoneType not in arguments:
+            inner = next(argument for argument in arguments if (argument is str) == isinstance(value, str))
+            return _build(inner, value, key)
         inner = next(argument for argument in arguments if argument is not types.NoneType)
         return None if value is None else _build(inner, value, key)
     if origin is tuple:

@@ -278,6 +278,7 @@ ENCODED = pa.schema(
         ("id", ID),
         ("validation", pa.bool_()),
         ("factor", pa.uint16()),  # of the source's repeats, by cluster size (decide.rehydrate)
+        ("language", pa.string()),  # the mixture may repeat the languages of a source differently
         ("tokens", pa.list_(pa.int32())),
     ]
 )

@@ -8,7 +8,7 @@ document is counted under its reason, and kept in quarantine with its raw bytes 
 import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import orjson
@@ -100,16 +100,10 @@ def read_documents(
 ) -> Iterator[pa.RecordBatch]:
     """Batches with the columns of DOCUMENTS and, from the sandbox, `language` and `language_score`."""
     account = SpanAccount()
-    fields = {
-        "text": source.fields.text,
-        "id": source.fields.id,
-        "url": source.fields.url,
-        "date": source.fields.date,
-    }
     records = read_split(
         spans,
         format=source.format,
-        fields=fields,
+        fields=asdict(source.fields),
         max_record_bytes=annotate.max_record_bytes,
         max_ratio=annotate.max_ratio,
         account=account,

@@ -1,10 +1,10 @@
 """How many copies of each document the corpus holds: the mixture of the recipe made exact.
 
-A source with repeats r gives every document floor(r) copies and one more with probability frac(r); if the
-recipe rehydrates, r is multiplied by a whole factor of the document's cluster size. The draw is a keyed hash
-of the document's id, so the same documents are drawn on every run, and raising r or a factor only ever adds
-copies: nothing that was trained on leaves when a source is weighted up. Repeats are held in integer
-micro-units, so that no float decides.
+What is repeated r times (a source, or its documents in a language: shares.py) has floor(r) copies of every
+document and one more with probability frac(r); if the recipe rehydrates, r is multiplied by a whole factor of
+the document's cluster size. The draw is a keyed hash of the document's id, so the same documents are drawn on
+every run, and raising r or a factor only ever adds copies: nothing that was trained on leaves when a source
+is weighted up. Repeats are held in integer micro-units, so that no float decides.
 """
 
 from collections.abc import Sequence

@@ -197,4 +197,5 @@ def is_validation(cluster_ids: np.ndarray, share: float, seed: int) -> np.ndarra
 
 
 def _bytes16(words: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(words).view("S16").ravel()
+    """S16 of uint64 pairs in any byte order: np.concatenate turns MEMBER rows into the machine's own."""
+    return np.ascontiguousarray(words, ">u8").view("S16").ravel()

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.decide.edits import apply_edits
-from pipeline.decide.mixture import MICRO, rehydration, repeats_to_micro
+from pipeline.decide.mixture import MICRO, rehydration
 from pipeline.decide.repeats_step import edits_of_part
+from pipeline.decide.shares import mix
 from pipeline.ledger import IN, OUT, Count
 from pipeline.pack.encode import Encoder, load_encoder
 from pipeline.pack.exchange import plan_dealing
@@ -25,7 +26,7 @@ from pipeline.parts import PartWriter, read_batches
 from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_row, read_rows
 from pipeline.timings import Timings
 
-_VERSION = 2
+_VERSION = 3
 SPLITS = ("train", "validation")
 _READ = ("documents", "measures", "decisions", "clusters")
 
@@ -78,9 +79,10 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
                 tokens = encoder.encode_batch(text)
             lengths = np.diff(tokens.offsets.to_numpy())
             validation = decisions["validation"].filter(kept)
+            languages = measures["language"].filter(kept)
             keys = zip(
                 documents["source"].filter(kept).to_pylist(),
-                measures["language"].filter(kept).to_pylist(),
+                languages.to_pylist(),
                 validation.to_pylist(),
                 strict=True,
             )
@@ -93,7 +95,7 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
             count.add("encode", IN, int(kept.true_count))
             count.add("encode", OUT, len(tokens), tokens=int(lengths.sum()))
             arrays = [pa.array(rows + np.uint32(first)), documents["id"].filter(kept), validation]
-            arrays += [pa.array(factor.astype(np.uint16)), tokens]
+            arrays += [pa.array(factor.astype(np.uint16)), languages, tokens]
             with timings.stage("write"):
                 writer.write(pa.RecordBatch.from_arrays(arrays, schema=schema.ENCODED))
             first += documents.num_rows
@@ -117,10 +119,10 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
 
 
 def _plan_mixture(job: Job) -> Iterator[tuple[int, bytes]]:
-    repeats = [(source.name, source.repeats) for source in job.recipe.sources]
+    repeats = [(source.name, source.repeats, source.weight) for source in job.recipe.sources]
     shape = (job.recipe.pack.row_tokens, job.recipe.pack.shard_rows)
     encoded = [row.notes for row in need_rows(job, "work/encoded", range(job.parts))]
-    made_of = fingerprint(_VERSION, repeats, shape, encoded)
+    made_of = fingerprint(_VERSION, repeats, job.recipe.mixture, shape, encoded)
     if not is_done(job, read_row(job, "work/mixture", 0), made_of):
         yield 0, made_of.encode()
 
@@ -128,28 +130,46 @@ def _plan_mixture(job: Job) -> Iterator[tuple[int, bytes]]:
 def _finish_mixture(job: Job, number: int, payload: bytes, blocks: Iterable[bytes]) -> None:
     timings, count = Timings(), Count()
     kept: Counter[tuple[str, str, str]] = Counter()
+    passes: Counter[tuple[str, str]] = Counter()  # tokens of one pass, by source and language
     for row in need_rows(job, "work/encoded", range(job.parts)):
-        for source, _, validation, documents, tokens, drawn in row.notes["kept"]:
+        for source, language, validation, documents, tokens, drawn in row.notes["kept"]:
             split = "validation" if validation else "train"
             kept[source, split, "documents"] += documents
             kept[source, split, "tokens"] += tokens
-            kept[source, split, "drawn"] += drawn
+            passes[source, language] += 0 if validation else drawn
+    mixed = mix(job.recipe, passes)
     sources, row_tokens = [], Counter[str]()
     for source in job.recipe.sources:
-        micro = repeats_to_micro(source.repeats)
         facts = {
             f"{split}_{what}": kept[source.name, split, what]
             for split in SPLITS
             for what in ("documents", "tokens")
         }
-        sources.append({"name": source.name, "repeats_micro": micro, **facts})
-        row_tokens["train"] += kept[source.name, "train", "drawn"] * micro // MICRO
+        sources.append({"name": source.name, **facts})
+        mine = [key for key in passes if key[0] == source.name]
+        row_tokens["train"] += sum(passes[key] * mixed.repeats[key] for key in mine) // MICRO
         row_tokens["validation"] += facts["validation_tokens"] + facts["validation_documents"]
     dealings = {}
     for split in SPLITS:
         shards = number_of_shards(row_tokens[split], job.recipe.pack.row_tokens, job.recipe.pack.shard_rows)
         dealings[split] = asdict(plan_dealing(job.parts, shards))
-    notes = {"sources": sources, "dealings": dealings}
+    notes = {
+        "sources": sources,
+        "target": mixed.target,
+        "missing": mixed.missing,
+        "groups": [
+            {
+                "group": group.name,
+                "tokens": group.tokens,
+                "repeats_micro": group.repeats_micro,
+                "wanted_micro": round(group.wanted * MICRO),
+                "short": group.short,
+            }
+            for group in mixed.groups
+        ],
+        "repeats": [[*key, passes[key], micro] for key, micro in mixed.repeats.items()],
+        "dealings": dealings,
+    }
     commit(job, "work/mixture", 0, made_of=payload.decode(), files=[], count=count, notes=notes)
     timings.save(job.storage(), "work/mixture", 0)
 

@@ -4,6 +4,7 @@ Token shards have fixed names (`tokens/train-00000.arrow`), unlike all other par
 expect them. So a shard's commit row is deleted before its file is replaced, and put again after it.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -23,7 +24,7 @@ from pipeline.parts import FinishedFile, PartFile, file_sha256, finished, read_b
 from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_rows, row_name
 from pipeline.timings import Timings
 
-_VERSION = 1
+_VERSION = 2
 SPLITS = ("train", "validation")
 
 
@@ -75,8 +76,10 @@ def _finish_exchange(job: Job, part: int, payload: bytes, blocks: Iterable[bytes
         whole = pa.Table.from_batches(list(read_batches(storage, file)), schema.ENCODED).combine_chunks()
     encoded = whole.to_batches()[0] if whole.num_rows else pa.RecordBatch.from_pylist([], schema.ENCODED)
     validation = encoded["validation"].to_numpy(zero_copy_only=False)
-    source, micro = _source_of_part(job, part, mixture)
-    repeats = micro * encoded["factor"].to_numpy().astype(np.int64)
+    source, micro = _repeats_of_part(job, part, mixture)
+    languages = encoded["language"].to_pylist()
+    repeats = np.array([micro[language] for language in languages], np.int64)
+    repeats *= encoded["factor"].to_numpy().astype(np.int64)
     copies = number_of_copies(encoded["id"], repeats, seed=job.recipe.seed)
     copies = np.where(validation, 1, copies).astype(np.int64)
     lengths = np.diff(encoded["tokens"].offsets.to_numpy()).astype(np.int64)
@@ -94,19 +97,26 @@ def _finish_exchange(job: Job, part: int, payload: bytes, blocks: Iterable[bytes
         dealt, tokens = sum(p.copies for p in pieces), sum(p.tokens for p in pieces)
         count.add("copies", OUT, dealt, tokens=tokens)
         after = {source: tokens + dealt} if dealt else {}  # one <|endoftext|> behind every copy
-        notes = {"pieces": [[p.split, p.shard, p.batch] for p in pieces], "tokens_after": after}
+        trained: Counter[str] = Counter()  # by language, with ends
+        for language, number in zip(languages, np.where(validation, 0, copies * (lengths + 1)), strict=True):
+            trained[language] += int(number)
+        notes = {
+            "pieces": [[p.split, p.shard, p.batch] for p in pieces],
+            "tokens_after": after,
+            "trained": [[source, language, trained[language]] for language in sorted(trained)],
+        }
         file = finished(path, "work/exchange", part, rows=dealt, content=payload.decode())
         commit(job, "work/exchange", part, made_of=payload.decode(), files=[file], count=count, notes=notes)
     timings.save(storage, "work/exchange", part)
 
 
-def _source_of_part(job: Job, part: int, mixture: Any) -> tuple[str, int]:
-    """The source of a part's documents (a part has one) and its repeats in micro-units; ("", 0) if none is
-    kept.
+def _repeats_of_part(job: Job, part: int, mixture: Any) -> tuple[str, dict[str, int]]:
+    """The source of a part's documents (a part has one; "" if none is kept), and its repeats in micro-units
+    by language.
     """
     kept = need_rows(job, "work/encoded", [part])[0].notes["kept"]
-    repeats = {source["name"]: source["repeats_micro"] for source in mixture["sources"]}
-    return (kept[0][0], repeats[kept[0][0]]) if kept else ("", 0)
+    source = kept[0][0] if kept else ""
+    return source, {language: micro for name, language, _, micro in mixture["repeats"] if name == source}
 
 
 # --- shards -------------------------------------------------------------------------------------------------

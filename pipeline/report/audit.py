@@ -231,6 +231,9 @@ def _shards(job: Job, rows: dict[str, list[Row]], totals: Totals) -> Iterator[Eq
     dealt, came, left = totals.side("copies", OUT), totals.side("shards", IN), totals.side("shards", OUT)
     yield "copies dealt and copies in shards", dealt.records, came.records
     yield "tokens dealt with their ends, and tokens in shards", dealt.tokens + dealt.records, came.tokens
+    trained = sum(tokens for row in rows["work/exchange"] for *_, tokens in row.notes["trained"])
+    written = sum(row.notes["tokens"] for row in rows["work/shards"] if row.notes["split"] == "train")
+    yield "training tokens by source and language, and in shards", trained, written
     yield "tokens gathered and tokens written", came.tokens, left.tokens
     for row in rows["work/shards"]:
         name = f"{row.notes['split']} shard {row.notes['shard']}"

@@ -21,11 +21,12 @@ from pipeline.config import Source
 from pipeline.decide.edits import apply_edits
 from pipeline.decide.mixture import MICRO, rehydration
 from pipeline.decide.repeats_step import with_repeats
+from pipeline.decide.shares import group_name
 from pipeline.decide.thresholds import LANGUAGE_RULE, RULE_NAMES, RULES, failing_rules, thresholds_for
 from pipeline.dedup.clusters import forest_files
 from pipeline.dedup.earlier import whose_part
 from pipeline.phase import Job, need_rows
-from pipeline.report.lineage import find_copies, repeats_micro
+from pipeline.report.lineage import find_copies, frozen_repeats
 from pipeline.report.run_folder import read_document, split_locator
 
 SHOWN_MEMBERS = 10
@@ -63,7 +64,7 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
         "decision": {name: decision[name] for name in ("kept", "reason", "failing", "validation")},
         "cluster": _cluster(job, cluster, decision),
         "edits": edits.to_pylist()[0],
-        **_placed(job, document, decision, locator, cluster["cluster_size"]),
+        **_placed(job, document, measures["language"][0].as_py(), decision, locator, cluster["cluster_size"]),
     }
 
 
@@ -154,19 +155,26 @@ def _first_members(job: Job, cluster: int, size: int) -> list[int]:
 
 
 def _placed(
-    job: Job, document: dict[str, Any], decision: dict[str, Any], locator: int, cluster_size: int
+    job: Job,
+    document: dict[str, Any],
+    language: str,
+    decision: dict[str, Any],
+    locator: int,
+    cluster_size: int,
 ) -> dict[str, Any]:
-    """Repeats of the source, the factor of its cluster's size, copies and tokens; none of them for a document
-    that was dropped.
+    """Repeats of the document's group, the factor of its cluster's size, copies and tokens; none of them for
+    a document that was dropped.
     """
     if not decision["kept"]:
-        return {"repeats": 0.0, "factor": 1, "tokens": None, "copies": []}
+        return {"repeats": 0.0, "group": None, "factor": 1, "tokens": None, "copies": []}
     validation = decision["validation"]
     factor = int(rehydration(np.array([cluster_size]), job.recipe.decide.rehydrate)[0])
-    micro = repeats_micro(job, document["source"]) * factor
-    copies = find_copies(job, document["id"], locator, micro=micro, validation=validation)
+    key = (document["source"], language)
+    micro = frozen_repeats(job)[key]
+    copies = find_copies(job, document["id"], locator, micro=micro * factor, validation=validation)
     return {
-        "repeats": 1.0 if validation else repeats_micro(job, document["source"]) / MICRO,
+        "repeats": 1.0 if validation else micro / MICRO,
+        "group": None if validation else group_name(job.recipe.mixture, key),
         "factor": 1 if validation else factor,
         "tokens": copies[0].tokens - 1 if copies else None,  # without <|endoftext|>
         "copies": [asdict(copy) for copy in copies],

@@ -53,7 +53,7 @@ def document_panel(document: dict[str, Any]) -> Panel:
     if document["edits"]:
         blocks += [_heading("Edits"), _edits(document["edits"])]
     if document["decision"]["kept"]:
-        blocks += [_heading("In the corpus"), _copies(document)]
+        blocks += [_heading("In the corpus"), _repeated(document), _copies(document)]
     verdict, colour = _verdict(document)
     return Panel(
         Group(*blocks), title=Text(verdict, style=f"bold {colour}"), title_align="left", border_style=colour
@@ -179,11 +179,21 @@ def _edits(edits: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _repeated(document: dict[str, Any]) -> Text:
+    """How often the mixture repeats what the document belongs to."""
+    if document["group"] is None:
+        return Text("held out: one copy", style="dim")
+    told = f"{document['group']} is repeated {document['repeats']:g} times"
+    return shown(
+        told + (f", times {document['factor']} for its cluster" * (document["factor"] != 1)), style="dim"
+    )
+
+
 def _copies(document: dict[str, Any]) -> Table | Text:
     if not document["copies"]:
         times = f"{document['repeats']:g} times"
         times += f", times {document['factor']} for its cluster" if document["factor"] != 1 else ""
-        return Text(f"no copy: its source is repeated {times}, and it was not drawn")
+        return Text(f"no copy: {document['group']} is repeated {times}, and it was not drawn")
     table = Table("copy", "shard", box=None, pad_edge=False, header_style="dim")
     for heading in ("row", "tokens of the row", "of the document"):
         table.add_column(heading, justify="right")

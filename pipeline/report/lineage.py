@@ -69,10 +69,10 @@ def parse_row_name(name: str) -> tuple[str, int, int]:
     return match[1], int(match[2]), int(match[3])
 
 
-def repeats_micro(job: Job, source: str) -> int:
-    """The repeats of a source as they were frozen, in micro-units."""
+def frozen_repeats(job: Job) -> dict[tuple[str, str], int]:
+    """The repeats of every kept (source, language) as they were frozen, in micro-units."""
     (mixture,) = need_rows(job, "work/mixture", [0])
-    return next(entry["repeats_micro"] for entry in mixture.notes["sources"] if entry["name"] == source)
+    return {(source, language): micro for source, language, _, micro in mixture.notes["repeats"]}
 
 
 def find_copies(job: Job, document_id: bytes, locator: int, *, micro: int, validation: bool) -> list[Copy]:

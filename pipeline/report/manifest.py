@@ -16,7 +16,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.decide.mixture import MICRO
 from pipeline.kernels.jit import TARGET
 from pipeline.pack.phase import SPLITS
 from pipeline.pack.vocabulary import find_vocabulary, load_ranks
@@ -25,6 +24,7 @@ from pipeline.phase import Job, Row, fingerprint, load_plan
 from pipeline.recipe_file import recipe_to_tree
 from pipeline.report.audit import Audit
 from pipeline.report.duplicates import describe_duplicates
+from pipeline.report.mixture import describe_mixture, repeats_of_source
 
 FORMAT = 1
 _DIGESTED = ("documents", "measures", "clusters", "decisions", "work/shards")
@@ -47,7 +47,8 @@ def build_manifest(job: Job, audit: Audit) -> dict[str, Any]:
     vocabulary = load_ranks(
         find_vocabulary(job.recipe.pack.vocabulary), sha256=job.hashes[job.recipe.pack.vocabulary]
     )[0]
-    sources = describe_sources(job, audit)
+    mixture = describe_mixture(job, audit.rows)
+    sources = describe_sources(job, audit, mixture)
     tokens = {split: [_shard(row) for row in _shards(audit, split)] for split in SPLITS}
     return {
         "format": FORMAT,
@@ -72,6 +73,7 @@ def build_manifest(job: Job, audit: Audit) -> dict[str, Any]:
         "problems": audit.problems,
         "ledger": [{"phase": phase_of(entry.stage), **asdict(entry)} for entry in audit.totals.entries],
         "sources": sources,
+        "mixture": mixture,
         "repeated": describe_repeats(audit.rows),
         "dedup": describe_duplicates(job, audit.rows, audit.totals),
         "vocabulary": {
@@ -106,7 +108,7 @@ def content_digest(rows: dict[str, list[Row]]) -> str:
     )
 
 
-def describe_sources(job: Job, audit: Audit) -> list[dict[str, Any]]:
+def describe_sources(job: Job, audit: Audit, mixture: dict[str, Any]) -> list[dict[str, Any]]:
     """Per source: what was kept, its tokens, its repeats, and what of it stands in the shards (ends
     included).
     """
@@ -125,7 +127,7 @@ def describe_sources(job: Job, audit: Audit) -> list[dict[str, Any]]:
                 "licence": source.licence,
                 "documents": facts["train_documents"] + facts["validation_documents"],
                 "tokens": facts["train_tokens"] + facts["validation_tokens"],
-                "repeats": facts["repeats_micro"] / MICRO,
+                "repeats": repeats_of_source(mixture, source.name),
                 "tokens_after": dealt[source.name],
             }
         )

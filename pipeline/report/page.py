@@ -18,12 +18,14 @@ from pipeline.phase import Job
 from pipeline.report.display import cleaned
 from pipeline.report.duplicates_view import view_duplicates
 from pipeline.report.facts import Facts, Stage, gather_facts
+from pipeline.report.mixture import explain_shortage
 from pipeline.report.summary import human_bytes, human_seconds
 
 _FOLDER = Path(__file__).parent
 _SHOWN_INPUTS = 50
 _SHOWN_LANGUAGES = 30
 _SHOWN_STAGES = 8
+_SHOWN_GROUPS = 50
 _MEANINGS = {  # stages of the funnel that is drawn, in order
     "read": "records of the inputs",
     "text": "decoded and extracted",
@@ -70,6 +72,9 @@ def render_page(job: Job, manifest: Mapping[str, Any]) -> str:
         more_kept=_more_kept(facts),
         duplicates=view_duplicates(job.recipe, manifest["dedup"]),
         sources=_sources(manifest),
+        groups=_groups(manifest["mixture"]),
+        more_groups=max(0, len(manifest["mixture"]["groups"]) - _SHOWN_GROUPS),
+        shortage=explain_shortage(manifest["mixture"], job.recipe.mixture),
         splits=_splits(manifest),
         phases=_phases(facts),
         stages=_longest_stages(facts),
@@ -167,6 +172,22 @@ def _sources(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {**source, "repeats": f"{source['repeats']:g}", "share": _share(source["tokens_after"], total)}
         for source in manifest["sources"]
+    ]
+
+
+def _groups(mixture: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The groups of a computed mixture, most tokens first; none where the recipe gives the repeats."""
+    if mixture["method"] == "repeats":
+        return []
+    groups = sorted(mixture["groups"], key=lambda group: (-group["trained"], group["group"]))
+    return [
+        {
+            **group,
+            "repeats": f"{group['repeats_micro'] / 1_000_000:g}",
+            "wanted": f"{group['share_wanted']:.1%}",
+            "got": f"{group['share_got']:.1%}",
+        }
+        for group in groups[:_SHOWN_GROUPS]
     ]
 
 

@@ -8,7 +8,12 @@ import orjson
 from pipeline.config import Recipe, RecipeError, Thresholds, nearest
 from pipeline.recipe_file import apply_setting, recipe_from_tree, recipe_to_tree
 
-_SOURCE_KEYS = ("repeats", "priority")
+_SOURCE_KEYS = ("repeats", "weight", "priority")
+_MIXTURE_KEYS = {
+    "repeats": ("method",),
+    "weights": ("method", "tokens", "max_epochs"),
+    "temperature": ("method", "by", "temperature", "tokens", "max_epochs"),
+}
 _PACK_KEYS = ("row_tokens", "shard_rows")
 _CUT_KEYS = ("repeated", "repeated_characters")
 
@@ -40,6 +45,7 @@ def check_key(recipe: Recipe, key: str) -> None:
     allowed = (
         (first == "decide" and rest and rest not in _CUT_KEYS)
         or (first == "pack" and rest in _PACK_KEYS)
+        or (first == "mixture" and rest in _MIXTURE_KEYS["temperature"])
         or (first == "sources" and rest.rpartition(".")[2] in _SOURCE_KEYS)
     )
     if not allowed:
@@ -55,10 +61,15 @@ def check_key(recipe: Recipe, key: str) -> None:
 
 
 def simulated_keys(recipe: Recipe) -> list[str]:
-    """Every key that simulate takes, as far as this recipe names kinds and languages."""
+    """Every key that simulate takes, as far as this recipe names kinds and languages, and its mixture reads
+    it.
+    """
     keys = ["decide.survivor", "decide.validation_share", "decide.rehydrate"]
     keys += [f"pack.{name}" for name in _PACK_KEYS]
-    keys += [f"sources.{source.name}.{name}" for source in recipe.sources for name in _SOURCE_KEYS]
+    method = recipe.mixture.method
+    keys += [f"mixture.{name}" for name in _MIXTURE_KEYS[method]]
+    of_source = ("priority", *{"repeats": ("repeats",), "weights": ("weight",)}.get(method, ()))
+    keys += [f"sources.{source.name}.{name}" for source in recipe.sources for name in of_source]
     for kind, by_language in recipe.decide.thresholds.items():
         for language in by_language:
             keys += [f"decide.thresholds.{kind}.{language}.{rule.name}" for rule in fields(Thresholds)]

@@ -4,7 +4,7 @@ Numbers with "~" rest on estimated tokens (simulation.py). What no stored column
 tables.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.config import Recipe
+from pipeline.config import Mixture, Recipe, Source
+from pipeline.decide.mixture import MICRO
 from pipeline.phase import Job
 from pipeline.report.display import shown
 from pipeline.report.run_folder import open_run, read_manifest
 from pipeline.report.settings import change_recipe
-from pipeline.report.simulation import Simulation, Tally, simulate
+from pipeline.report.simulation import Key, Simulation, Tally, simulate
 
 _SHOWN_LINES = 20
 _NOTHING = Tally()
@@ -41,6 +42,9 @@ def print_simulation(output: str, settings: Sequence[str], *, as_json: bool) -> 
 def describe(job: Job, recipe: Recipe, simulation: Simulation, manifest: dict[str, Any]) -> dict[str, Any]:
     """[before, after] as JSON-able values; `estimated` counts the documents whose tokens are estimated."""
     keys = sorted(simulation.before.keys() | simulation.after.keys())
+    sides = (simulation.repeats_before, simulation.repeats_after)
+    passes = [{key: simulation.before[key].passed for key in keys}]
+    passes += [{key: simulation.passed(key) for key in keys}]
     kept = []
     for source, language in keys:
         key = (source, language)
@@ -53,6 +57,7 @@ def describe(job: Job, recipe: Recipe, simulation: Simulation, manifest: dict[st
                 "tokens": [before.tokens, simulation.tokens(key)],
                 "tokens_after": [before.dealt, simulation.dealt(key)],
                 "validation": [before.validation, after.validation],
+                "repeats": [repeats.get(key, 0) / MICRO for repeats in sides],
                 "estimated": after.unknown,
             }
         )
@@ -64,11 +69,15 @@ def describe(job: Job, recipe: Recipe, simulation: Simulation, manifest: dict[st
         "sources": [
             {
                 "name": old.name,
-                "repeats": [old.repeats, new.repeats],
+                "repeats": [
+                    _repeats_of(of.mixture, source, sides[at], passes[at])
+                    for at, (of, source) in enumerate(((job.recipe, old), (recipe, new)))
+                ],
                 "tokens_after": _sum([line for line in kept if line["source"] == old.name], "tokens_after"),
             }
             for old, new in zip(job.recipe.sources, recipe.sources, strict=True)
         ],
+        "mixture": _groups(simulation),
         "totals": {**sums, "estimated": sum(line["estimated"] for line in kept)},
         "rows": [manifest["totals"]["rows"], _rows_after(job, recipe, sums["tokens_after"], manifest)],
         "dropped": {
@@ -86,6 +95,31 @@ def describe(job: Job, recipe: Recipe, simulation: Simulation, manifest: dict[st
 
 def _sum(lines: Sequence[dict[str, Any]], name: str) -> list[int]:
     return [sum(line[name][side] for line in lines) for side in (0, 1)]
+
+
+def _repeats_of(
+    mixture: Mixture, source: Source, repeats: Mapping[Key, int], passes: Mapping[Key, int]
+) -> float:
+    """The recipe's repeats of a source, or the mean of those that were computed for its languages."""
+    if mixture.method == "repeats":
+        return source.repeats
+    mine = [key for key in repeats if key[0] == source.name]
+    tokens = sum(passes[key] for key in mine)
+    return sum(passes[key] * repeats[key] for key in mine) // tokens / MICRO if tokens else 0.0
+
+
+def _groups(simulation: Simulation) -> list[dict[str, Any]]:
+    """The groups of the changed recipe's mixture; none if it gives the repeats."""
+    return [
+        {
+            "group": group.name,
+            "tokens": group.tokens,
+            "repeats": group.repeats_micro / MICRO,
+            "share_wanted": round(group.wanted * MICRO) / MICRO,
+            "short": group.short,
+        }
+        for group in (simulation.mixed.groups if simulation.mixed else ())
+    ]
 
 
 def _rows_after(job: Job, recipe: Recipe, tokens: list[int], manifest: dict[str, Any]) -> int:
@@ -129,6 +163,9 @@ def _unknown(job: Job, manifest: dict[str, Any]) -> list[str]:
 def _print(console: Console, outcome: dict[str, Any]) -> None:
     console.print(_kept_table(outcome))
     console.print(_mixture_table(outcome))
+    if short := [group["group"] for group in outcome["mixture"] if group["short"]]:
+        told = f"{len(short)} groups cannot give their share within mixture.max_epochs: "
+        console.print(shown(told + ", ".join(short[:_SHOWN_LINES]), style="yellow"))
     changed = {reason: sides for reason, sides in outcome["dropped"].items() if sides[0] != sides[1]}
     if outcome["rules"]:
         console.print(_rules_table(outcome["rules"]))
@@ -175,10 +212,18 @@ def _mixture_table(outcome: dict[str, Any]) -> Table:
     table.add_column("repeats", Text.assemble("rows ", _change(outcome["rows"], "~")), justify="right")
     table.add_column("tokens", _change(totals["tokens_after"], mark), justify="right")
     for source in outcome["sources"]:
-        before, after = source["repeats"]
-        repeats = f"{before:g}" if before == after else f"{before:g} → {after:g}"
-        table.add_row(shown(source["name"]), repeats, _change(source["tokens_after"], mark))
+        table.add_row(shown(source["name"]), _passes(source), _change(source["tokens_after"], mark))
+        mine = [line for line in outcome["kept"] if line["source"] == source["name"]]
+        if any(line["repeats"] != source["repeats"] for line in mine if all(line["tokens"])):
+            for line in mine[:_SHOWN_LINES]:  # most tokens first
+                name = shown(f"  {line['language']}", style="dim")
+                table.add_row(name, _passes(line), _change(line["tokens_after"], mark))
     return table
+
+
+def _passes(line: dict[str, Any]) -> str:
+    before, after = line["repeats"]
+    return f"{before:g}" if before == after else f"{before:g} → {after:g}"
 
 
 def _rules_table(rules: dict[str, dict[str, int]]) -> Table:

@@ -9,7 +9,7 @@ Cost: about 20 us per document, most of it reading the lengths of encoded docume
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,14 +20,17 @@ from pipeline.config import Recipe
 from pipeline.decide import phase as decide
 from pipeline.decide.mixture import copies as number_of_copies
 from pipeline.decide.mixture import rehydration, repeats_to_micro
+from pipeline.decide.shares import Mixed, mix
 from pipeline.decide.survivors import MEMBER, VERDICT
 from pipeline.decide.thresholds import RULE_NAMES
 from pipeline.dedup.earlier import all_parts
 from pipeline.parts import read_batches
 from pipeline.phase import Job, need_rows
+from pipeline.report.lineage import frozen_repeats
 from pipeline.report.run_folder import encoded_lengths
 
 Key = tuple[str, str]  # source, language
+Repeats = Callable[[Key], int]  # in micro-units
 NO_TOKENS = -1  # of a document that the run did not encode
 _ROUGH_TOKENS, _ROUGH_CHARACTERS = (
     1,
@@ -47,6 +50,9 @@ class Tally:
     unknown_characters: int = 0
     unknown_copies: int = 0
     unknown_dealt_characters: int = 0  # of all copies
+    passed: int = 0  # training tokens of one pass with their ends, rehydrated copies included
+    unknown_passed: int = 0  # copies of one pass
+    unknown_passed_characters: int = 0
 
 
 @dataclass(slots=True)
@@ -67,6 +73,9 @@ class Simulation:
     reasons_after: Counter[str] = field(default_factory=Counter)
     rules: dict[str, RuleEffect] = field(default_factory=lambda: {name: RuleEffect() for name in RULE_NAMES})
     kept_characters: Counter[Key] = field(default_factory=Counter)  # of what the run kept: for estimates
+    repeats_before: Mapping[Key, int] = field(default_factory=dict)  # micro-units
+    repeats_after: Mapping[Key, int] = field(default_factory=dict)
+    mixed: Mixed | None = None  # the changed recipe's mixture, if it computes the repeats
 
     def tokens(self, key: Key) -> int:
         """Tokens of the documents that the changed recipe keeps, each once; exact where none is unknown."""
@@ -77,6 +86,11 @@ class Simulation:
         """Tokens in shards by the changed recipe, copies and ends included; exact where none is unknown."""
         tally = self.after[key]
         return tally.dealt + self.estimate(key, tally.unknown_dealt_characters) + tally.unknown_copies
+
+    def passed(self, key: Key) -> int:
+        """Training tokens of one pass over what the changed recipe keeps; exact where none is unknown."""
+        tally = self.after[key]
+        return tally.passed + self.estimate(key, tally.unknown_passed_characters) + tally.unknown_passed
 
     def estimate(self, key: Key, characters: int) -> int:
         """Tokens of so many characters, by what was kept of that source and language, else of the source."""
@@ -100,13 +114,39 @@ class _Chosen:
 def simulate(job: Job, recipe: Recipe) -> Simulation:
     """The run's choices and those of `recipe`, which is the run's own but for what settings.py allows."""
     changed = replace(job, recipe=recipe)
-    verdicts = _judge(changed)
+    verdicts, frozen = _judge(changed), frozen_repeats(job)
+    mixed = None
+    if recipe.mixture.method == "repeats":
+        given = {source.name: repeats_to_micro(source.repeats) for source in recipe.sources}
+    else:  # the repeats follow from what is kept, which has to be counted first
+        given = dict.fromkeys((source.name for source in recipe.sources), 0)
+        counted = _count_parts(job, changed, verdicts, frozen, lambda key: given[key[0]])
+        mixed = mix(recipe, {key: counted.passed(key) for key in list(counted.after)})
+
+    def after(key: Key) -> int:
+        return given[key[0]] if mixed is None else mixed.repeats[key]
+
+    simulation = _count_parts(job, changed, verdicts, frozen, after)
+    simulation.mixed, simulation.repeats_before = mixed, frozen
+    simulation.repeats_after = {key: after(key) for key in simulation.after}
+    return simulation
+
+
+def _count_parts(
+    job: Job, changed: Job, verdicts: Mapping[int, np.ndarray], frozen: Mapping[Key, int], after: Repeats
+) -> Simulation:
+    """Counts what both recipes keep, with these repeats in micro-units."""
     simulation = Simulation()
     for part in range(job.parts):
         rows, lengths = encoded_lengths(job, part)
         mine = verdicts[part] if part in verdicts else np.zeros(0, VERDICT)
         for batch in _choose_both(job, changed, part, mine):
-            _count(simulation, job.recipe, recipe, batch, rows, lengths)
+            tokens = np.full(len(batch.ids), NO_TOKENS, np.int64)
+            here = slice(*np.searchsorted(rows, [batch.first_row, batch.first_row + len(tokens)]).tolist())
+            tokens[rows[here].astype(np.int64) - batch.first_row] = lengths[here]
+            _tally(simulation.before, job.recipe, batch, batch.before, tokens, frozen.__getitem__)
+            _tally(simulation.after, changed.recipe, batch, batch.after, tokens, after)
+            _count(simulation, batch)
     return simulation
 
 
@@ -170,15 +210,8 @@ def _by_language(languages: pa.Array) -> dict[str, np.ndarray]:
     return {language: codes == code for code, language in enumerate(encoded.dictionary.to_pylist())}
 
 
-def _count(
-    simulation: Simulation, old: Recipe, new: Recipe, batch: _Batch, rows: np.ndarray, lengths: np.ndarray
-) -> None:
-    """Adds one batch; `rows` and `lengths` are the encoded documents of its part."""
-    tokens = np.full(len(batch.ids), NO_TOKENS, np.int64)
-    here = slice(*np.searchsorted(rows, [batch.first_row, batch.first_row + len(tokens)]).tolist())
-    tokens[rows[here].astype(np.int64) - batch.first_row] = lengths[here]
-    _tally(simulation.before, old, batch, batch.before, tokens)
-    _tally(simulation.after, new, batch, batch.after, tokens)
+def _count(simulation: Simulation, batch: _Batch) -> None:
+    """Adds the reasons and rules of one batch, and the characters of what the run kept of it."""
     for language, among in batch.languages.items():
         kept = int(batch.characters[among & batch.before.kept].sum())
         simulation.kept_characters[batch.source, language] += kept
@@ -194,17 +227,24 @@ def _count(
 
 
 def _tally(
-    tallies: defaultdict[Key, Tally], recipe: Recipe, batch: _Batch, chosen: _Chosen, tokens: np.ndarray
+    tallies: defaultdict[Key, Tally],
+    recipe: Recipe,
+    batch: _Batch,
+    chosen: _Chosen,
+    tokens: np.ndarray,
+    repeats: Repeats,
 ) -> None:
     """Adds what one recipe keeps of a batch; `tokens` has NO_TOKENS where the run encoded nothing."""
-    source = next(source for source in recipe.sources if source.name == batch.source)
-    micro = repeats_to_micro(source.repeats) * rehydration(batch.cluster_sizes, recipe.decide.rehydrate)
-    copies = number_of_copies(batch.ids, micro, seed=recipe.seed).astype(np.int64)
+    factors = rehydration(batch.cluster_sizes, recipe.decide.rehydrate)
+    micro = np.zeros(len(tokens), np.int64)
+    of_language = {language: among & chosen.kept for language, among in batch.languages.items()}
+    of_language = {language: kept for language, kept in of_language.items() if kept.any()}
+    for language, kept in of_language.items():
+        micro[kept] = repeats((batch.source, language))
+    copies = number_of_copies(batch.ids, micro * factors, seed=recipe.seed).astype(np.int64)
     copies = np.where(chosen.validation, 1, copies)
-    for language, among in batch.languages.items():
-        kept = among & chosen.kept
-        if not kept.any():
-            continue
+    passed = np.where(chosen.validation, 0, factors)
+    for language, kept in of_language.items():
         known, unknown = kept & (tokens != NO_TOKENS), kept & (tokens == NO_TOKENS)
         tally = tallies[batch.source, language]
         tally.documents += int(np.count_nonzero(kept))
@@ -215,3 +255,6 @@ def _tally(
         tally.unknown_characters += int(batch.characters[unknown].sum())
         tally.unknown_copies += int(copies[unknown].sum())
         tally.unknown_dealt_characters += int((copies[unknown] * batch.characters[unknown]).sum())
+        tally.passed += int((passed[known] * (tokens[known] + 1)).sum())
+        tally.unknown_passed += int(passed[unknown].sum())
+        tally.unknown_passed_characters += int((passed[unknown] * batch.characters[unknown]).sum())

@@ -13,6 +13,7 @@ from rich.table import Table
 from pipeline.phase import Job
 from pipeline.plan import Estimate
 from pipeline.report.facts import Facts, gather_facts
+from pipeline.report.mixture import explain_shortage
 
 _SHOWN_REASONS = 4
 _SIMILAR = "0.80"  # planted copies of a similarity that every preset is meant to find,
@@ -48,6 +49,8 @@ def print_summary(console: Console, job: Job) -> None:
         f"{totals['rows']:,} rows; {verdict}[/]"
     )
     console.print(_duplicates(manifest["dedup"]), highlight=False)
+    for sentence in explain_shortage(manifest["mixture"], job.recipe.mixture):
+        console.print(f"  [yellow]mixture: {escape(sentence)}", highlight=False)
     for problem in manifest["problems"]:
         console.print(f"  [red]{escape(problem)}")
     console.print(f"content digest {manifest['content_digest']}", highlight=False)

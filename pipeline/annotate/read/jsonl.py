@@ -7,7 +7,7 @@ compressed file ends it: there is no next line to find.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -16,6 +16,7 @@ import orjson
 from pipeline.annotate.read.inflate import PIECE_BYTES, Damaged, skippable_frame_bytes
 from pipeline.annotate.read.members import Packing, begins_member, find_packing, member_opener
 from pipeline.annotate.read.records import RAW_BYTES, Outcome, Record, Skipped, SpanAccount
+from pipeline.annotate.read.rendering import FieldNames, render_record, rendered_names
 from pipeline.annotate.read.window import Window
 
 _LINE_END = re.compile(
@@ -39,12 +40,12 @@ def read_jsonl(
     span: int,
     start: int,
     end: int,
-    fields: Mapping[str, str],
+    fields: FieldNames,
     max_record_bytes: int,
     max_ratio: int,
     account: SpanAccount,
 ) -> Iterator[Outcome]:
-    """The lines that start in [start, end). `fields`: role (text, id, url, date) -> name in the file."""
+    """The lines that start in [start, end). `fields`: role (text, id, url, date …) -> name in the file."""
     packing = find_packing(window)
     if packing == "plain":
         begin, stop = _next_line(window, start), _next_line(window, end)
@@ -68,7 +69,7 @@ def _next_line(window: Window, position: int) -> int:
 
 
 def _read_plain(
-    window: Window, span: int, begin: int, stop: int, fields: Mapping[str, str], max_record_bytes: int
+    window: Window, span: int, begin: int, stop: int, fields: FieldNames, max_record_bytes: int
 ) -> Iterator[Outcome]:
     pieces = (
         window.at(offset, min(PIECE_BYTES, stop - offset)) for offset in range(begin, stop, PIECE_BYTES)
@@ -83,7 +84,7 @@ def _read_compressed(
     window: Window,
     packing: Packing,
     span: int,
-    fields: Mapping[str, str],
+    fields: FieldNames,
     max_record_bytes: int,
     max_ratio: int,
 ) -> Iterator[Outcome]:
@@ -161,7 +162,7 @@ def _finish_line(held: list[bytes], line_bytes: int, max_bytes: int) -> _Line:
 
 
 def _to_outcome(
-    line: _Line, fields: Mapping[str, str], *, span: int, offset: int, length: int, index: int
+    line: _Line, fields: FieldNames, *, span: int, offset: int, length: int, index: int
 ) -> Outcome:
     content = line.content.removeprefix(_BOM) if offset == index == 0 else line.content
     if line.too_long:
@@ -175,9 +176,13 @@ def _to_outcome(
     if not isinstance(row, dict):
         return Skipped(span, offset, length, index, "bad_json", content[:RAW_BYTES], "", True)
     url, date, source_id = (_as_text(row.get(fields.get(role, ""))) for role in ("url", "date", "id"))
-    text = row.get(fields.get("text", "text"))
-    if not isinstance(text, str):
-        return Skipped(span, offset, length, index, "missing_text", content[:RAW_BYTES], url, True)
+    if rendered_names(fields):
+        text, reason = render_record(row, fields)
+    else:
+        found = row.get(fields.get("text", "text"))
+        text, reason = (found, "") if isinstance(found, str) else ("", "missing_text")
+    if reason:
+        return Skipped(span, offset, length, index, reason, content[:RAW_BYTES], url, True)
     return Record(span, offset, length, index, "text", text.encode(), url, date, source_id, "")
 
 

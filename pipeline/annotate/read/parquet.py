@@ -8,7 +8,8 @@ times in a batch, so a group that has one is read in smaller batches. One page m
 on the process holds that.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -18,6 +19,7 @@ import pyarrow.types as pat
 
 from pipeline.annotate.read.inflate import RATIO_FREE_BYTES
 from pipeline.annotate.read.records import RAW_BYTES, Outcome, Record, Skipped, SpanAccount
+from pipeline.annotate.read.rendering import FieldNames, render_record, rendered_names
 from pipeline.annotate.read.window import BLOCK_BYTES, Window
 
 BATCH_BYTES = 4 << 20
@@ -45,12 +47,12 @@ def read_parquet(
     span: int,
     start: int,
     end: int,
-    fields: Mapping[str, str],
+    fields: FieldNames,
     max_record_bytes: int,
     max_ratio: int,
     account: SpanAccount,
 ) -> Iterator[Outcome]:
-    """The rows of the groups that start in [start, end). `fields`: role (text, id, url, date) -> column."""
+    """The rows of the groups that start in [start, end). `fields`: role (text, id, url, date …) -> column."""
     try:
         file = pq.ParquetFile(
             window.file, pre_buffer=False, buffer_size=BLOCK_BYTES, page_checksum_verification=True
@@ -67,13 +69,17 @@ def read_parquet(
             if not file:
                 yield Skipped(span, 0, 0, 0, "bad_parquet", window.at(0, RAW_BYTES), "", True)
         return
-    columns = {role: fields.get(role, "text" if role == "text" else "") for role in _ROLES}
+    roles = [role for role in _ROLES if role != "text" or not rendered_names(fields)]
+    columns = {role: fields.get(role, "text" if role == "text" else "") for role in roles}
     columns = {role: name for role, name in columns.items() if name in present}
+    parts = [name for name in rendered_names(fields) if name in present]
     owned = [group for group in groups if start <= group.start < end]
     account.spanned += sum(group.tile_bytes for group in owned)
     for group in owned:
         rows = 0
-        for outcome in _read_group(window, file, group, columns, span, max_record_bytes, max_ratio):
+        for outcome in _read_group(
+            window, file, group, columns, parts, fields, span, max_record_bytes, max_ratio
+        ):
             whole = isinstance(outcome, Skipped) and outcome.reason in _GROUP_REASONS
             rows = group.rows if whole else rows + 1
             yield outcome
@@ -114,22 +120,29 @@ def _read_group(
     file: pq.ParquetFile,
     group: _Group,
     columns: Mapping[str, str],
+    parts: Sequence[str],  # columns that the text is rendered from, if it is not a column itself
+    fields: FieldNames,
     span: int,
     max_record_bytes: int,
     max_ratio: int,
 ) -> Iterator[Outcome]:
     row = group.first_row
+    names = [*columns.values(), *parts]
     try:
-        batch_rows = _choose_batch_rows(
-            file.metadata.row_group(group.number), set(columns.values()), max_ratio
-        )
+        batch_rows = _choose_batch_rows(file.metadata.row_group(group.number), set(names), max_ratio)
         if not batch_rows:
             yield Skipped(span, row, 0, 0, "ratio_cap", b"", "", True)
             return
-        for batch in file.iter_batches(batch_rows, [group.number], list(columns.values()), use_threads=False):
+        for batch in file.iter_batches(batch_rows, [group.number], names, use_threads=False):
             values = {role: _read_column(batch.column(name), role) for role, name in columns.items()}
+            rendered = {name: batch.column(name) for name in parts} if rendered_names(fields) else None
             for i in range(batch.num_rows):
-                yield _to_outcome(values, i, span, row, max_record_bytes)
+                text, reason, raw = (
+                    _plain_text(values.get("text"), i, max_record_bytes)
+                    if rendered is None
+                    else _render_row(rendered, i, fields, max_record_bytes)
+                )
+                yield _to_outcome(values, i, text, reason, raw, span, row)
                 row += 1
         if row - group.first_row == group.rows:
             return
@@ -151,22 +164,55 @@ def _choose_batch_rows(group: pq.RowGroupMetaData, names: set[str], max_ratio: i
     return max(1, min(most, BATCH_BYTES * max(group.num_rows, 1) // max(expanded, 1)))
 
 
+def _plain_text(column: list[bytes | None] | None, i: int, max_record_bytes: int) -> tuple[bytes, str, bytes]:
+    """(text, reason, raw) of a text that stands in one column; a reason if it cannot be used."""
+    text = None if column is None else column[i]
+    if text is None:
+        return b"", "missing_text", b""
+    if len(text) > max_record_bytes:
+        return b"", "record_too_large", text[:RAW_BYTES]
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return b"", "not_utf8", text[:RAW_BYTES]
+    return text, "", b""
+
+
+def _render_row(
+    columns: Mapping[str, pa.Array], i: int, fields: FieldNames, max_record_bytes: int
+) -> tuple[bytes, str, bytes]:
+    """As _plain_text, of a text that is rendered from several columns or from messages."""
+    try:
+        row = {name: _as_string(column[i].as_py()) for name, column in columns.items()}
+    except UnicodeDecodeError:
+        return b"", "not_utf8", b""
+    text, reason = render_record(row, fields)
+    payload = text.encode()
+    if len(payload) > max_record_bytes:
+        return b"", "record_too_large", payload[:RAW_BYTES]
+    raw = json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "replace") if reason else b""
+    return payload, reason, raw[:RAW_BYTES]
+
+
+def _as_string(value: object) -> object:
+    return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
 def _to_outcome(
-    values: Mapping[str, list[bytes | None]], i: int, span: int, row: int, max_record_bytes: int
+    values: Mapping[str, list[bytes | None]],
+    i: int,
+    text: bytes,
+    reason: str,
+    raw: bytes,
+    span: int,
+    row: int,
 ) -> Outcome:
-    text = values["text"][i] if "text" in values else None
     url, date, source_id = (
         (values[role][i] or b"").decode("utf-8", "replace") if role in values else ""
         for role in ("url", "date", "id")
     )
-    if text is None:
-        return Skipped(span, row, 0, 0, "missing_text", b"", url, True)
-    if len(text) > max_record_bytes:
-        return Skipped(span, row, 0, 0, "record_too_large", text[:RAW_BYTES], url, True)
-    try:
-        text.decode("utf-8")
-    except UnicodeDecodeError:
-        return Skipped(span, row, 0, 0, "not_utf8", text[:RAW_BYTES], url, True)
+    if reason:
+        return Skipped(span, row, 0, 0, reason, raw, url, True)
     return Record(span, row, 0, 0, "text", text, url, date, source_id, "")
 
 

@@ -36,7 +36,8 @@ REASONS = MappingProxyType(
         "record_too_large": "longer than max_record_bytes",
         "ratio_cap": "expands more than max_ratio times: a decompression bomb",
         "bad_json": "a line that is not one JSON object in UTF-8",
-        "missing_text": "the text field is absent or not a string",
+        "missing_text": "the text field, or one of several, is absent or not a string",
+        "bad_messages": "the messages field is absent or no list of messages with a role and a string each",
         "not_utf8": "text that claims to be ready but is not UTF-8",
         "bad_parquet": "a Parquet file or row group that does not decode",
     }

@@ -1,11 +1,12 @@
 """One split read: its spans in order, each by the reader of its format."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from pipeline.annotate.read.jsonl import read_jsonl
 from pipeline.annotate.read.pages import read_document
 from pipeline.annotate.read.parquet import read_parquet
 from pipeline.annotate.read.records import Outcome, SpanAccount
+from pipeline.annotate.read.rendering import FieldNames
 from pipeline.annotate.read.warc import read_warc
 from pipeline.annotate.read.window import Window, open_window
 from pipeline.annotate.splits import FORMATS, Span
@@ -15,15 +16,15 @@ def read_split(
     spans: Sequence[Span],
     *,
     format: str,
-    fields: Mapping[str, str],
+    fields: FieldNames,
     max_record_bytes: int,
     max_ratio: int,
     account: SpanAccount,
 ) -> Iterator[Outcome]:
     """The records and skips of a split, in an order that depends on the bytes alone.
 
-    `fields` maps text, id, url, date to the names in a table (JSONL, Parquet); max_record_bytes caps one
-    decoded record, max_ratio what a compressed member may expand to (beyond 1 MiB). UnreadableSplit if a file
+    `fields` are the names in a table (JSONL, Parquet; see rendering.py); max_record_bytes caps one decoded
+    record, max_ratio what a compressed member may expand to (beyond 1 MiB). UnreadableSplit if a file
     cannot be read as planned.
     """
     if format not in FORMATS:
@@ -42,7 +43,7 @@ def _read_span(
     number: int,
     span: Span,
     format: str,
-    fields: Mapping[str, str],
+    fields: FieldNames,
     max_record_bytes: int,
     max_ratio: int,
     account: SpanAccount,

@@ -36,6 +36,7 @@ def make_part(lengths: list[int], validation: frozenset[int] = frozenset()) -> p
         make_ids(rows),
         pa.array([row in validation for row in range(rows)]),
         pa.array([1] * rows, pa.uint16()),
+        pa.array(["en"] * rows),
         pa.array(tokens, pa.list_(pa.int32())),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=ENCODED)

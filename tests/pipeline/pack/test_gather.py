@@ -26,6 +26,7 @@ def make_part(part: int, rows: int = 30) -> pa.RecordBatch:
         pa.array(ids, pa.binary(16)),
         pa.array([r % 10 == 3 for r in range(rows)]),
         pa.array([1] * rows, pa.uint16()),
+        pa.array(["en"] * rows),
     ]
     return pa.RecordBatch.from_arrays([*columns, pa.array(tokens, pa.list_(pa.int32()))], schema=ENCODED)
 
