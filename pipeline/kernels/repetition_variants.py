@@ -148,7 +148,8 @@ def _list_spaced(text, start, stop, tables, words):
     filled = total = np.int64(0)
     at = start
     while at < stop:
-        word, characters = at, np.int64(0)
+        word = after = at
+        characters = np.int64(0)
         while at < stop:
             _, entry, after = read_character(text, at, stop, tables)
             if tables.classes[entry] & unicode.SPACE:
