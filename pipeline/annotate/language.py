@@ -2,8 +2,10 @@
 
 The model looks at 512 bytes from the start and 512 from the middle of a text: 0.25 to 0.45 ms. On 524 real
 pages that gave the language of the whole text on 99.6 % of them; twice as many bytes, half as dear again,
-gave 99.8 %. Scores are stored in steps of 1e-4, coarser than the last bits in which
-machines differ.
+gave 99.8 %. URLs are taken out of the sample: their letters look like a language, mostly English. Of 3,000
+Chinese articles with many links 98.1 % were found so, 95.2 % with them; a sentence with a link of 60
+characters is found as it is alone, where otherwise 24 % of the Chinese and 31 % of the Italian ones were
+lost. Scores are stored in steps of 1e-4, coarser than the last bits in which machines differ.
 
 Chinese: "zh" covers written Mandarin in simplified and in traditional characters alike, and in short texts
 much of "yue" (Cantonese) and "wuu" (Shanghainese), which the model labels apart in longer ones: it takes a
@@ -38,6 +40,8 @@ _SAMPLE_BYTES = 512
 # Paragraphs that are judged on their own: of 50 characters, since sentences of fewer are often taken for
 # another language, and 100 of them, spread over the text, so that no text costs more than some 15 ms.
 PARAGRAPH_CHARACTERS, MAX_PARAGRAPHS = 50, 100
+# Of ASCII only: in Chinese, text goes on right behind a URL.
+_URL = re.compile(rb"(?:https?://|www\.)[!-~]+")
 _BLANK_LINE = re.compile(r"\n\s*\n")
 
 
@@ -103,10 +107,21 @@ def judge_paragraphs(model: Any, texts: Sequence[str], codes: Sequence[str]) -> 
 
 
 def _sample_line(text: str) -> str:
-    """Start and middle of a text as the one line that fastText reads, in whole characters."""
+    """Start and middle of a text as the one line that fastText reads, in whole characters and without URLs,
+    if there is anything else.
+    """
     content = text.encode("utf-8", "replace")
-    samples = [content]
-    if len(content) > 2 * _SAMPLE_BYTES:
-        middle = (len(content) - _SAMPLE_BYTES) // 2
-        samples = [content[:_SAMPLE_BYTES], content[middle : middle + _SAMPLE_BYTES]]
+    starts, size = [0], len(content)
+    if size > 2 * _SAMPLE_BYTES:
+        starts, size = [0, (size - _SAMPLE_BYTES) // 2], _SAMPLE_BYTES
+    # Of twice as much as is wanted, so that something is left where URLs go.
+    samples = [_without_urls(content[start : start + 2 * size])[:size] for start in starts]
+    return _joined(samples) or _joined([content[:size]])
+
+
+def _without_urls(sample: bytes) -> bytes:
+    return _URL.sub(b" ", sample) if b"://" in sample or b"www." in sample else sample  # most have none
+
+
+def _joined(samples: list[bytes]) -> str:
     return " ".join(" ".join(sample.decode("utf-8", "ignore") for sample in samples).split())

@@ -70,6 +70,18 @@ def test_many_paragraphs_are_judged_by_a_sample_of_the_whole(model: object) -> N
     assert found == [[67 * english, 67 * english + 33 * german]]
 
 
+def test_urls_say_nothing_of_the_language(model: object) -> None:
+    """Chinese goes on right behind a URL; a text of nothing else has some language still."""
+    url = "https://www.example.com/products/category/index.html?id=1234"
+    plain = list(TEXTS.values())
+    mixed = [text.replace("\n", f"\n{url}\n") for text in plain]
+    assert identify_languages(model, mixed)[0] == list(TEXTS)
+    chinese = [TEXTS["zh"].replace("\n", "\n" + other) for other in (url * 5, "www.example.com/", "")]
+    codes, scores = identify_languages(model, chinese)
+    assert codes == ["zh"] * 3 and len(set(scores.tolist())) <= 2  # a space stands for the URL
+    assert identify_languages(model, [url])[0] != [""]
+
+
 def test_a_model_is_checked_before_it_is_opened(tmp_path: object) -> None:
     with pytest.raises(ValueError, match="sha256"):
         load_language_model(find_language_model(PACKAGED_MODEL), "0" * 64)

@@ -1,11 +1,14 @@
 """fastText files: what they say of themselves, and models whose labels are other codes."""
 
 import hashlib
+import json
 import struct
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from pipeline.annotate.language import (
     PACKAGED_MODEL,
@@ -16,7 +19,8 @@ from pipeline.annotate.language import (
 from pipeline.annotate.model_file import read_model_labels
 from pipeline.config import RecipeError, Thresholds
 from pipeline.plan import check_languages
-from pipeline.recipe_file import load_recipe
+from pipeline.recipe_file import load_recipe, recipe_from_tree
+from pipeline.run import RunOptions, run
 
 WORDS = {
     "eng_Latn": ("the", "of", "water", "gold"),
@@ -113,3 +117,24 @@ def test_codes_are_those_of_the_model(tiny: Path) -> None:
     check_languages(replace(other, decide=replace(other.decide, thresholds=table)))
     with pytest.raises(RecipeError, match=r"annotate\.gate\.languages: .*'zho' \(did you mean 'zh'"):
         check_languages(load_recipe("quickstart", ['annotate.gate.languages=["zho"]']))
+
+
+def test_a_run_with_another_model(tiny: Path, tmp_path: Path) -> None:
+    """Thresholds are chosen by the model's own codes."""
+    texts = ["the water of the gold", "的 水 的 金", "水 嘅 嘅 嘅"]
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(json.dumps({"id": text, "text": text}) + "\n" for text in texts))
+    thresholds = {"cmn_Hani": {"min_characters": 100}, "default": {"languages": ["eng_Latn"]}}
+    tree = {
+        "name": "test",
+        "sources": [{"name": "web", "kind": "web", "format": "jsonl", "paths": [str(file)]}],
+        "annotate": {"language_model": str(tiny)},
+        "decide": {"thresholds": {"web": thresholds}},
+    }
+    output = tmp_path / "out"
+    assert run(recipe_from_tree(tree), RunOptions(str(output), 1), Console(quiet=True)) == 0
+    measures, decisions = (
+        pq.read_table(next(output.glob(f"{step}/*.parquet"))) for step in ("measures", "decisions")
+    )
+    assert measures["language"].to_pylist() == ["eng_Latn", "cmn_Hani", "yue_Hani"]
+    assert decisions["reason"].to_pylist() == ["", "min_characters", "languages"]
