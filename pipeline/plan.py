@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from pipeline.annotate.language import find_language_model
+from pipeline.annotate.model_file import read_model_labels
 from pipeline.annotate.splits import (
     InputFile,
     known_identities,
@@ -20,7 +21,7 @@ from pipeline.annotate.splits import (
     plan_splits,
     split_to_bytes,
 )
-from pipeline.config import Recipe, RecipeError
+from pipeline.config import Recipe, RecipeError, nearest
 from pipeline.pack.vocabulary import find_vocabulary
 from pipeline.parts import file_sha256
 from pipeline.phase import Job
@@ -73,6 +74,7 @@ class Estimate:
 def make_plan(recipe: Recipe, storage: Storage) -> Plan:
     """Lists and cuts up all inputs; raises RecipeError for whatever would fail later."""
     hashes = find_hashes(recipe)
+    check_languages(recipe)
     known = _read_known(storage)
     inputs: list[tuple[str, InputFile]] = []
     splits: list[bytes] = []
@@ -124,6 +126,27 @@ def find_hashes(recipe: Recipe) -> dict[str, str]:
         except (OSError, ValueError) as error:
             raise RecipeError(f"{key}: {error}") from error
     return hashes
+
+
+def check_languages(recipe: Recipe) -> None:
+    """Raises RecipeError for a language model that cannot be used, and for codes that are none of its labels:
+    a rule for such a language would never be asked.
+    """
+    name = recipe.annotate.language_model
+    try:
+        labels = read_model_labels(find_language_model(name))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"annotate.language_model: {error}") from error
+    named = [("annotate.gate.languages", recipe.annotate.gate.languages)]
+    for kind, by_language in recipe.decide.thresholds.items():
+        key = f"decide.thresholds.{kind}"
+        named.append((key, tuple(language for language in by_language if language != "default")))
+        named += [(f"{key}.{code}.languages", limits.languages or ()) for code, limits in by_language.items()]
+    known = set(labels)
+    for key, codes in named:
+        for code in codes:
+            if code not in known:
+                raise RecipeError(f"{key}: {name} has no language {code!r}{nearest(code, labels)}")
 
 
 def save_plan(plan: Plan, storage: Storage) -> None:

@@ -79,6 +79,11 @@ def check_recipe(recipe: Recipe) -> None:
         _one_of(kind, (*KINDS, "default"), "decide.thresholds")
         for language, thresholds in by_language.items():
             _check_thresholds(thresholds, f"decide.thresholds.{kind}.{language}")
+            if thresholds.min_paragraph_language_share is not None and not annotate.paragraph_languages:
+                raise RecipeError(
+                    f"decide.thresholds.{kind}.{language}.min_paragraph_language_share compares nothing: set "
+                    "annotate.paragraph_languages = true"
+                )
     _within(pack.row_tokens, 2, 1 << 20, "pack.row_tokens")
     _within(pack.shard_rows, 1, 1 << 22, "pack.shard_rows")
 
@@ -179,7 +184,8 @@ def _check_thresholds(thresholds: Thresholds, key: str) -> None:
             continue
         share = member.name.endswith(("_share", "_score"))
         _within(value, 0, 1 if share else 1 << 31, f"{key}.{member.name}")
-    for least, most in (("min_words", "max_words"), ("min_mean_word_length", "max_mean_word_length")):
+    for what in ("words", "mean_word_length", "kana_share"):
+        least, most = f"min_{what}", f"max_{what}"
         low, high = getattr(thresholds, least), getattr(thresholds, most)
         if low is not None and high is not None and low > high:
             raise RecipeError(f"{key}.{least} = {low} is above {key}.{most} = {high}: nothing could pass")

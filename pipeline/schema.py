@@ -149,10 +149,36 @@ MEASURE_GROUPS = {
     "code": CODE_COUNTS,
 }
 
-MEASURES = (
-    Column("language", pa.string(), "ISO code of the most likely language", "language"),
+# Letters by script, and Han characters by variety of Chinese, all uint32; pipeline/kernels/scripts.py has the
+# definitions.
+SCRIPT_COUNTS = {
+    "kana_characters": "letters of hiragana and katakana",
+    "hangul_characters": "letters of hangul",
+    "latin_characters": "Latin letters",
+    "cyrillic_characters": "Cyrillic letters",
+    "arabic_characters": "Arabic letters",
+    "simplified_characters": "Han characters that only simplified Chinese writes",
+    "traditional_characters": "Han characters that only traditional Chinese writes",
+    "cantonese_characters": "Han characters that written Cantonese uses and Mandarin hardly does",
+    "variety_characters": "simplified_characters + traditional_characters: what shares of a variety are of",
+}
+
+# Languages of single paragraphs, uint32; all 0 unless annotate.paragraph_languages is on.
+PARAGRAPH_COUNTS = {
+    "paragraph_language_characters": "characters of judged paragraphs in the language of the document",
+    "judged_paragraph_characters": "characters of judged paragraphs: of 50 or more, at most 100 of them",
+}
+
+LANGUAGES = (
+    Column("language", pa.string(), "code of the most likely language, as the model labels it", "language"),
     Column("language_score", pa.uint16(), "its probability in steps of 1/10,000", "language"),
+    *(Column(name, pa.uint32(), meaning, "language") for name, meaning in PARAGRAPH_COUNTS.items()),
+)
+
+MEASURES = (
+    *LANGUAGES,
     *(Column(name, pa.uint32(), meaning, "measure") for name, meaning in TEXT_COUNTS.items()),
+    *(Column(name, pa.uint32(), meaning, "measure") for name, meaning in SCRIPT_COUNTS.items()),
     Column("edits", EDITS, "what to replace in the text: bytes from start to end, and why", "personal_data"),
 )
 

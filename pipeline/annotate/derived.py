@@ -20,6 +20,7 @@ from pipeline.kernels.datasketch import datasketch_signatures
 from pipeline.kernels.keyed import id_words
 from pipeline.kernels.minhash import band_keys, minhash_signatures
 from pipeline.kernels.planted import choose_planted, plant
+from pipeline.kernels.scripts import count_scripts
 from pipeline.kernels.shingles import Shingling, shingle_sets
 from pipeline.kernels.text import measure_text
 from pipeline.ledger import IN, OUT, Count
@@ -29,7 +30,7 @@ from pipeline.parts import PartWriter
 from pipeline.phase import Job, Row, commit, fingerprint
 from pipeline.timings import Timings
 
-_MEASURES_VERSION = 2
+_MEASURES_VERSION = 3
 _SIGNATURES_VERSION = 4
 
 MEASURES, SIGNATURES = "measures", "work/signatures"
@@ -39,7 +40,8 @@ MEASURES_SCHEMA = schema.arrow_schema(schema.MEASURES)
 def _measures_made_of(job: Job, documents: Row) -> str:
     annotate = job.recipe.annotate
     model = (job.hashes[annotate.language_model], version("fasttext-predict"))
-    return fingerprint(_MEASURES_VERSION, model, annotate.mask_personal_data, documents.content)
+    judged = (model, annotate.paragraph_languages)
+    return fingerprint(_MEASURES_VERSION, judged, annotate.mask_personal_data, documents.content)
 
 
 def _signatures_made_of(job: Job, documents: Row) -> str:
@@ -59,6 +61,7 @@ def load_kernels() -> None:
     text = pa.array(["a"])
     text_digests(text)
     measure_text(text)
+    count_scripts(text)
     shingling = Shingling("words", 1, 1)
     minhash_signatures(text, shingling, permutations=1, seed=0)
     plant(text, pa.array([bytes(16)], schema.ID), shingling, seed=0)
@@ -83,7 +86,7 @@ class DerivedWriters:
         self._texts: set[int] = set()  # see text_keys
 
     def write(self, batch: pa.RecordBatch, timings: Timings) -> None:
-        """Measures and signs a batch that has id, text, text_digest, language and language_score."""
+        """Measures and signs a batch that has id, text, text_digest and LANGUAGES."""
         if writer := self._writers.get(MEASURES):
             with timings.stage("rules"):
                 measures = measure_documents(

@@ -6,16 +6,19 @@ Adds facts, drops nothing.
 import pyarrow as pa
 
 from pipeline.annotate.personal_data import mask_personal_data as find_edits
+from pipeline.kernels.scripts import count_scripts
 from pipeline.kernels.text import measure_text
-from pipeline.schema import EDITS, MEASURES, arrow_schema
+from pipeline.schema import EDITS, LANGUAGES, MEASURES, arrow_schema
 
 
 def measure_documents(batch: pa.RecordBatch, *, mask_personal_data: bool) -> pa.RecordBatch:
-    """MEASURES of a batch that has text, language and language_score."""
-    counts = measure_text(batch["text"])
+    """MEASURES of a batch that has text and LANGUAGES."""
+    counts, scripts = measure_text(batch["text"]), count_scripts(batch["text"])
     edits = find_edits(batch["text"]) if mask_personal_data else pa.array([[]] * batch.num_rows, EDITS)
-    given = {"language": batch["language"], "language_score": batch["language_score"], "edits": edits}
+    found = {
+        **{column.name: batch[column.name] for column in LANGUAGES},
+        **{name: made[name] for made in (counts, scripts) for name in made.schema.names},
+        "edits": edits,
+    }
     schema = arrow_schema(MEASURES)
-    return pa.RecordBatch.from_arrays(
-        [given[n] if n in given else counts[n] for n in schema.names], schema=schema
-    )
+    return pa.RecordBatch.from_arrays([found[name] for name in schema.names], schema=schema)

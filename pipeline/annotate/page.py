@@ -22,9 +22,10 @@ import pyarrow as pa
 
 from pipeline.annotate.charset import decode_page
 from pipeline.annotate.extract.engines import ENGINES
-from pipeline.annotate.language import identify_languages, load_language_model
+from pipeline.annotate.language import identify_languages, judge_paragraphs, load_language_model
 from pipeline.annotate.normalize import normalize_text
 from pipeline.annotate.read.http_response import decode_http_response
+from pipeline.schema import LANGUAGES, PARAGRAPH_COUNTS
 
 STAGES = (
     "decode",
@@ -42,8 +43,7 @@ _COLUMNS = pa.schema(
         ("text", pa.string()),
         ("charset", pa.string()),
         ("title", pa.string()),
-        ("language", pa.string()),
-        ("language_score", pa.uint16()),  # steps of 1e-4
+        *((column.name, column.type) for column in LANGUAGES),
         ("http_status", pa.int16()),  # 0 if there was no response, or none that was read
     ]
 )
@@ -58,6 +58,7 @@ class Settings:
     max_ratio: int
     language_model: str  # absolute path
     language_model_sha256: str
+    paragraph_languages: bool = False
     # "<" in a page: four times what the largest of 3,371 real pages held.
     max_tags: int = 200_000
 
@@ -90,7 +91,7 @@ def open_task(settings: bytes) -> Callable[[Iterator[bytes]], bytes]:
     def read_pages(frames: Iterator[bytes]) -> bytes:
         spent: dict[str, int] = dict.fromkeys(STAGES, 0)
         rows = [_read_page(frame, given, extract, spent) for frame in frames]
-        return _answer(rows, model, spent)
+        return _answer(rows, model, given.paragraph_languages, spent)
 
     return read_pages
 
@@ -165,15 +166,18 @@ def _describe(error: Exception) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _answer(rows: list[Row], model: Any, spent: dict[str, int]) -> bytes:
+def _answer(rows: list[Row], model: Any, by_paragraph: bool, spent: dict[str, int]) -> bytes:
     began = perf_counter_ns()
-    codes, scores = identify_languages(model, [row.text for row in rows])
+    texts = [row.text for row in rows]
+    codes, scores = identify_languages(model, texts)
+    paragraphs = judge_paragraphs(model, texts if by_paragraph else [""] * len(rows), codes)
     _spend(spent, "language", began)
     columns = {
         name: [getattr(row, name) for row in rows]
         for name in ("reason", "detail", "text", "charset", "title", "http_status")
     }
     columns |= {"language": codes, "language_score": scores}
+    columns |= dict(zip(PARAGRAPH_COUNTS, paragraphs.T, strict=True))
     schema = _COLUMNS.with_metadata({stage: str(nanoseconds) for stage, nanoseconds in spent.items()})
     arrays = [pa.array(columns[field.name], field.type) for field in schema]
     sink = pa.BufferOutputStream()

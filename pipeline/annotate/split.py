@@ -29,12 +29,13 @@ from pipeline.sandbox import Failure, Limits, Sandbox
 from pipeline.timings import Timings
 
 TASK = "pipeline.annotate.page:open_task"
-TASK_VERSION = 2  # raise it when the same page gives another text
+TASK_VERSION = 3  # raise it when the same page gives another text or language
 _GROUP_RECORDS, _GROUP_BYTES = 64, 2 << 20  # one trip to the sandbox
 _BATCH_DOCUMENTS, _BATCH_BYTES = 2000, 4 << 20  # one batch of documents, a row group on disk
 _MILLIONTHS = 1_000_000
 
-_TEXT_COLUMNS = ("charset", "title", "text", "language", "language_score")
+_LANGUAGES = schema.arrow_schema(schema.LANGUAGES)
+_TEXT_COLUMNS = ("charset", "title", "text", *_LANGUAGES.names)
 # Sandboxes that wait for work; appended to and popped from by the threads of this process (both are atomic).
 _idle: list[tuple[object, Sandbox]] = []
 
@@ -58,6 +59,7 @@ def lend_sandbox(annotate: Annotate, model_sha256: str) -> Iterator[Sandbox]:
             "max_ratio": annotate.max_ratio,
             "language_model": str(find_language_model(annotate.language_model)),
             "language_model_sha256": model_sha256,
+            "paragraph_languages": annotate.paragraph_languages,
         }
     )
     limits = Limits(cpu_seconds=annotate.cpu_seconds, memory_bytes=annotate.memory_bytes)
@@ -98,7 +100,7 @@ def read_documents(
     seed: int,
     result: SplitResult,
 ) -> Iterator[pa.RecordBatch]:
-    """Batches with the columns of DOCUMENTS and, from the sandbox, `language` and `language_score`."""
+    """Batches with the columns of DOCUMENTS and, from the sandbox, LANGUAGES."""
     account = SpanAccount()
     records = read_split(
         spans,
@@ -124,7 +126,7 @@ def read_documents(
 
 
 def identify_again(batch: pa.RecordBatch, sandbox: Sandbox, timings: Timings) -> pa.RecordBatch:
-    """text, language and language_score of texts that are stored already."""
+    """text and LANGUAGES of texts that are stored already."""
     languages: list[pa.RecordBatch] = []
     for start in range(0, batch.num_rows, _GROUP_RECORDS):
         texts = batch["text"].slice(start, _GROUP_RECORDS).to_pylist()
@@ -134,7 +136,7 @@ def identify_again(batch: pa.RecordBatch, sandbox: Sandbox, timings: Timings) ->
             if isinstance(answer, Failure):
                 raise RuntimeError(f"the language model failed on a stored text: {answer.reason}")
             with pa.ipc.open_stream(answer) as reader:
-                languages.append(reader.read_next_batch().select(["language", "language_score"]))
+                languages.append(reader.read_next_batch().select(_LANGUAGES.names))
     found = pa.concat_batches(languages)
     return pa.RecordBatch.from_arrays([batch["text"], *found.columns], names=["text", *found.schema.names])
 
@@ -242,13 +244,7 @@ def _assemble(
 
 _EMPTY = pa.RecordBatch.from_pylist(
     [],
-    schema=pa.schema(
-        [
-            *schema.arrow_schema(schema.DOCUMENTS),
-            pa.field("language", pa.string()),
-            pa.field("language_score", pa.uint16()),
-        ]
-    ),
+    schema=pa.schema([*schema.arrow_schema(schema.DOCUMENTS), *_LANGUAGES]),
 )
 
 

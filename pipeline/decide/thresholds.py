@@ -31,6 +31,7 @@ class Rule:
 # In the order in which reasons are given; a key that starts with min_ fails below, one with max_ above.
 RULES = (
     Rule("min_language_score", "language_score", SCORE_STEPS),
+    Rule("min_paragraph_language_share", "paragraph_language_characters", "judged_paragraph_characters"),
     Rule("min_characters", "characters"),
     Rule("min_words", "words"),
     Rule("max_words", "words"),
@@ -52,6 +53,15 @@ RULES = (
     Rule("max_newlines_per_word", "newlines", "words"),
     Rule("min_han_share", "han_characters", "characters"),
     Rule("max_digit_share", "digit_characters", "characters"),
+    Rule("min_kana_share", "kana_characters", "alphabetic_characters"),
+    Rule("max_kana_share", "kana_characters", "alphabetic_characters"),
+    Rule("min_hangul_share", "hangul_characters", "alphabetic_characters"),
+    Rule("min_latin_share", "latin_characters", "alphabetic_characters"),
+    Rule("min_cyrillic_share", "cyrillic_characters", "alphabetic_characters"),
+    Rule("min_arabic_share", "arabic_characters", "alphabetic_characters"),
+    Rule("max_traditional_share", "traditional_characters", "variety_characters"),
+    Rule("max_simplified_share", "simplified_characters", "variety_characters"),
+    Rule("max_cantonese_share", "cantonese_characters", "han_characters"),
 )
 LANGUAGE_RULE = "languages"
 RULE_NAMES = (LANGUAGE_RULE, *(rule.key for rule in RULES))

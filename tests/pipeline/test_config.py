@@ -47,6 +47,14 @@ def test_recipe_survives_the_manifest() -> None:
             {"decide": {"thresholds": {"web": {"en": {"min_words": 9, "max_words": 3}}}}},
             ["min_words", "nothing could pass"],
         ),
+        (
+            {"decide": {"thresholds": {"web": {"zh": {"min_kana_share": 0.5, "max_kana_share": 0.1}}}}},
+            ["min_kana_share", "nothing could pass"],
+        ),
+        (
+            {"decide": {"thresholds": {"web": {"en": {"min_paragraph_language_share": 0.8}}}}},
+            ["web.en.min_paragraph_language_share", "annotate.paragraph_languages = true"],
+        ),
         ({"decide": {"thresholds": {"wab": {}}}}, ["'wab'", "'web'"]),
         ({"decide": {"validation_share": float("nan")}}, ["decide.validation_share = nan"]),
         ({"sources": []}, ["sources is empty"]),
@@ -101,6 +109,8 @@ def test_wrong_settings_are_refused(setting: str, word: str) -> None:
         (["quickstart", "--set", "annotate.engine=resilliparse"], "resiliparse"),
         (["quickstart", "--set", "sources.web.paths=['/nowhere/*.gz']"], "/nowhere"),
         (["quickstart", "--set", "annotate.language_model=/nowhere/lid.bin"], "annotate.language_model"),
+        (["quickstart", "--set", f"annotate.language_model={__file__}"], "no fastText model"),
+        (["quickstart", "--set", 'decide.thresholds.web.default.languages=["eng"]'], "no language 'eng'"),
         (["quickstart", "--set", "pack.vocabulary=sluice-23k"], "pack.vocabulary"),
         (
             ["quickstart", "--set", "sources.books.paths=['package://web/*.warc.gz']"],

@@ -143,6 +143,11 @@ TABLE: dict[str, tuple[Callable[[Corner], list[str]], set[str], int]] = {
     "survivor policy": (setting('decide.survivor=["shortest_url"]'), DECIDE | PACK, 0),
     "weight": (setting("sources.books.repeats=1.5"), PACK, 0),
     "language model": (other_model, {"measures"}, 0),
+    "languages of paragraphs": (
+        setting("annotate.paragraph_languages=true"),
+        {"measures", "work/recall"} | DECIDE,
+        0,
+    ),
     "vocabulary": (other_vocabulary, {"work/encoded"} | PACK, 0),
     "extractor": (setting("annotate.engine=trafilatura"), ALL - {"clusters"}, 19),
     "shingle size": (setting("minhash.shingle=40"), {"work/signatures"} | DEDUPLICATE | DECIDE | PACK, 0),

@@ -8,6 +8,7 @@ from pipeline.annotate.language import (
     PACKAGED_MODEL_SHA256,
     find_language_model,
     identify_languages,
+    judge_paragraphs,
     load_language_model,
 )
 
@@ -45,6 +46,40 @@ def test_the_middle_counts_as_much_as_the_start(model: object) -> None:
     menu = "Home Products About us Contact Login Sign up "
     text = menu + TEXTS["zh"] * 100
     assert identify_languages(model, [text])[0] == ["zh"]
+
+
+MIXED = "\n\n".join([TEXTS["en"], TEXTS["zh"] * 2, "short", f"\n {TEXTS['de']}\n \n\n{TEXTS['en']}"])
+
+
+def test_paragraphs_of_other_languages(model: object) -> None:
+    """Judged are those of 50 characters or more, each without the white space around it."""
+    english, chinese, german = len(TEXTS["en"]), 2 * len(TEXTS["zh"]), len(TEXTS["de"])
+    assert min(english, chinese, german) >= 50
+    judged = 2 * english + chinese + german
+    texts = [MIXED, MIXED, MIXED, TEXTS["zh"], ""]
+    counts = judge_paragraphs(model, texts, ["en", "zh", "fr", "zh", ""])
+    assert counts.dtype == np.uint32
+    assert counts.tolist() == [[2 * english, judged], [chinese, judged], [0, judged], [0, 0], [0, 0]]
+
+
+def test_many_paragraphs_are_judged_by_a_sample_of_the_whole(model: object) -> None:
+    """One of three of 300, from all of the text: a third of it is German, and a third of what is judged."""
+    text = "\n\n".join([TEXTS["en"]] * 200 + [TEXTS["de"]] * 100)
+    english, german = len(TEXTS["en"]), len(TEXTS["de"])
+    found = judge_paragraphs(model, [text], ["en"]).tolist()
+    assert found == [[67 * english, 67 * english + 33 * german]]
+
+
+def test_urls_say_nothing_of_the_language(model: object) -> None:
+    """Chinese goes on right behind a URL; a text of nothing else has some language still."""
+    url = "https://www.example.com/products/category/index.html?id=1234"
+    plain = list(TEXTS.values())
+    mixed = [text.replace("\n", f"\n{url}\n") for text in plain]
+    assert identify_languages(model, mixed)[0] == list(TEXTS)
+    chinese = [TEXTS["zh"].replace("\n", "\n" + other) for other in (url * 5, "www.example.com/", "")]
+    codes, scores = identify_languages(model, chinese)
+    assert codes == ["zh"] * 3 and len(set(scores.tolist())) <= 2  # a space stands for the URL
+    assert identify_languages(model, [url])[0] != [""]
 
 
 def test_a_model_is_checked_before_it_is_opened(tmp_path: object) -> None:

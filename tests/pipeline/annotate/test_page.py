@@ -128,6 +128,22 @@ def test_grouping_changes_nothing_but_the_timings() -> None:
     assert all(int(nanoseconds) >= 0 for nanoseconds in together.schema.metadata.values())
 
 
+def test_paragraphs_are_judged_if_asked_for() -> None:
+    chinese = "水流过水槽，黄金留下，砾石被冲走，什么都没有悄悄丢失。" * 3
+    english = "The water runs through the sluice, and the gold stays behind. " * 9
+    record = frame("text", f"{english}\n\n{chinese}".encode())
+    counts = {}
+    for asked in (False, True):
+        task = open_task(encode(SETTINGS, paragraph_languages=asked))
+        with pa.ipc.open_stream(task(iter([record, frame("html", b"")]))) as reader:
+            batch = reader.read_next_batch()
+        names = ("paragraph_language_characters", "judged_paragraph_characters")
+        counts[asked] = [batch[name].to_pylist() for name in names]
+        assert batch["language"].to_pylist() == ["en", ""]
+    judged = len(english.strip()) + len(chinese)
+    assert counts == {False: [[0, 0], [0, 0]], True: [[len(english.strip()), 0], [judged, 0]]}
+
+
 def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(KeyError):
         open_task(encode(SETTINGS, engine="magic"))

@@ -1,6 +1,7 @@
 """Rules compare stored integers with the written value of a threshold, exactly."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -34,6 +35,46 @@ def test_every_threshold_has_a_rule_and_every_rule_its_columns() -> None:
 def test_a_share_at_its_limit_passes(count: int, fails: bool) -> None:
     batch = measures(lines=100, duplicate_lines=count)
     assert (failing(Thresholds(max_duplicate_line_share=0.3), batch) == ["max_duplicate_line_share"]) is fails
+
+
+CHINESE: dict[str, Any] = {
+    "characters": 1000,
+    "alphabetic_characters": 900,
+    "han_characters": 800,
+    "variety_characters": 300,
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "limit", "passing", "failing_counts"),
+    [
+        ("min_kana_share", 0.5, {"kana_characters": 450}, {"kana_characters": 449}),
+        ("max_kana_share", 0.1, {"kana_characters": 90}, {"kana_characters": 91}),
+        ("min_hangul_share", 0.5, {"hangul_characters": 450}, {"hangul_characters": 449}),
+        ("min_latin_share", 0.5, {"latin_characters": 450}, {"latin_characters": 449}),
+        ("min_cyrillic_share", 0.5, {"cyrillic_characters": 450}, {"cyrillic_characters": 449}),
+        ("min_arabic_share", 0.5, {"arabic_characters": 450}, {"arabic_characters": 449}),
+        ("max_traditional_share", 0.0, {"simplified_characters": 300}, {"traditional_characters": 1}),
+        ("max_simplified_share", 0.05, {"simplified_characters": 15}, {"simplified_characters": 16}),
+        ("max_cantonese_share", 0.03, {"cantonese_characters": 24}, {"cantonese_characters": 25}),
+        (
+            "min_paragraph_language_share",
+            0.8,
+            {"judged_paragraph_characters": 500, "paragraph_language_characters": 400},
+            {"judged_paragraph_characters": 500, "paragraph_language_characters": 399},
+        ),
+    ],
+)
+def test_shares_of_scripts_and_varieties(
+    rule: str, limit: float, passing: dict[str, Any], failing_counts: dict[str, Any]
+) -> None:
+    thresholds = replace(Thresholds(), **{rule: limit})
+    assert failing(thresholds, measures(**CHINESE, **passing)) == []
+    assert failing(thresholds, measures(**CHINESE, **failing_counts)) == [rule]
+
+
+def test_what_has_no_judged_paragraph_passes() -> None:
+    assert failing(Thresholds(min_paragraph_language_share=1.0), measures()) == []
 
 
 def test_decimal_limits_are_taken_as_written() -> None:
