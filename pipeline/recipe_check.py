@@ -9,8 +9,11 @@ import re
 from collections.abc import Sequence
 
 from pipeline.config import (
+    ACTIONS,
+    ALL_KINDS,
     COMPONENTS,
     ENGINES,
+    EVALUATION_FORMATS,
     FOLDS,
     FORMATS,
     HASHES,
@@ -22,6 +25,7 @@ from pipeline.config import (
     SURVIVOR_KEYS,
     UNITS,
     VERIFIERS,
+    Decontaminate,
     Deduplicate,
     Minhash,
     Recipe,
@@ -73,6 +77,7 @@ def check_recipe(recipe: Recipe) -> None:
         _one_of(kind, (*KINDS, "default"), "decide.thresholds")
         for language, thresholds in by_language.items():
             _check_thresholds(thresholds, f"decide.thresholds.{kind}.{language}")
+    _check_decontaminate(recipe.decontaminate, [source.kind for source in recipe.sources])
     _within(pack.row_tokens, 2, 1 << 20, "pack.row_tokens")
     _within(pack.shard_rows, 1, 1 << 22, "pack.shard_rows")
 
@@ -110,6 +115,35 @@ def _check_rehydrate(steps: tuple[tuple[int, ...], ...], *, most: float) -> None
     factor = max((step[1] for step in steps), default=1)
     if factor * max(most, 1) > MAX_COPIES:
         raise RecipeError(f"decide.rehydrate: {factor} x {most:g} repeats are more than {MAX_COPIES} copies")
+
+
+def _check_decontaminate(decontaminate: Decontaminate, kinds: Sequence[str]) -> None:
+    """`kinds`: those of the recipe's sources."""
+    key = "decontaminate"
+    _within(decontaminate.ngram, 5, 50, f"{key}.ngram")
+    if decontaminate.whole_from:
+        _within(decontaminate.whole_from, 5, decontaminate.ngram, f"{key}.whole_from")
+    _one_of(decontaminate.action, ACTIONS, f"{key}.action")
+    _within(decontaminate.max_hits, 0, 1 << 31, f"{key}.max_hits")
+    for kind in decontaminate.kinds:
+        _one_of(kind, (*KINDS, ALL_KINDS), f"{key}.kinds")
+    names: set[str] = set()
+    for of_set in decontaminate.sets:
+        if not re.fullmatch(r"[a-z0-9_-]+", of_set.name):
+            raise RecipeError(f"{key}.sets: name {of_set.name!r} must be of a-z, 0-9, _ and -")
+        if of_set.name in names:
+            raise RecipeError(f"{key}.sets: two are named {of_set.name!r}")
+        names.add(of_set.name)
+        _one_of(of_set.format, EVALUATION_FORMATS, f"{key}.sets.{of_set.name}.format")
+        for name in ("paths", "fields"):
+            if not getattr(of_set, name):
+                raise RecipeError(f"{key}.sets.{of_set.name}.{name} is empty")
+    if decontaminate.sets and not any(decontaminate.checks(kind) for kind in kinds):
+        wanted, there = ", ".join(decontaminate.kinds) or "(none)", ", ".join(sorted(set(kinds)))
+        raise RecipeError(
+            f"{key}.kinds: no source is of kind {wanted}, so nothing would be checked; the sources are of "
+            f"kind {there}, and {ALL_KINDS!r} stands for every kind"
+        )
 
 
 def _check_thresholds(thresholds: Thresholds, key: str) -> None:

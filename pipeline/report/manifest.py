@@ -24,6 +24,7 @@ from pipeline.parts import file_sha256
 from pipeline.phase import Job, Row, fingerprint, load_plan
 from pipeline.recipe_file import recipe_to_tree
 from pipeline.report.audit import Audit
+from pipeline.report.contamination import describe_contamination
 from pipeline.report.duplicates import describe_duplicates
 
 FORMAT = 1
@@ -73,6 +74,7 @@ def build_manifest(job: Job, audit: Audit) -> dict[str, Any]:
         "ledger": [{"phase": phase_of(entry.stage), **asdict(entry)} for entry in audit.totals.entries],
         "sources": sources,
         "repeated": describe_repeats(audit.rows),
+        "decontamination": describe_contamination(job, audit.rows),
         "dedup": describe_duplicates(job, audit.rows, audit.totals),
         "vocabulary": {
             "file": vocabulary.file,

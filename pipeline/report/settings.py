@@ -10,6 +10,7 @@ from pipeline.recipe_file import apply_setting, recipe_from_tree, recipe_to_tree
 
 _SOURCE_KEYS = ("repeats", "priority")
 _PACK_KEYS = ("row_tokens", "shard_rows")
+_TEST_KEYS = ("action", "max_hits")
 _CUT_KEYS = ("repeated", "repeated_characters")
 
 # What changing a key would mean, by the beginning of the key.
@@ -19,6 +20,7 @@ _NEEDS = {
     "deduplicate": "clusters would have to be found again",
     "decide.repeated": "other passages would be cut out, and texts encoded again",
     "decide.repeated_characters": "other passages would be cut out, and texts encoded again",
+    "decontaminate": "texts would have to be compared with the evaluation sets again",
     "pack.vocabulary": "every text would have to be encoded again",
     "seed": "every random choice would fall differently",
     "sources": "other documents would be read",
@@ -39,6 +41,7 @@ def check_key(recipe: Recipe, key: str) -> None:
     first, _, rest = key.partition(".")
     allowed = (
         (first == "decide" and rest and rest not in _CUT_KEYS)
+        or (first == "decontaminate" and rest in _TEST_KEYS)
         or (first == "pack" and rest in _PACK_KEYS)
         or (first == "sources" and rest.rpartition(".")[2] in _SOURCE_KEYS)
     )
@@ -58,6 +61,7 @@ def simulated_keys(recipe: Recipe) -> list[str]:
     """Every key that simulate takes, as far as this recipe names kinds and languages."""
     keys = ["decide.survivor", "decide.validation_share", "decide.rehydrate"]
     keys += [f"pack.{name}" for name in _PACK_KEYS]
+    keys += [f"decontaminate.{name}" for name in _TEST_KEYS]
     keys += [f"sources.{source.name}.{name}" for source in recipe.sources for name in _SOURCE_KEYS]
     for kind, by_language in recipe.decide.thresholds.items():
         for language in by_language:
