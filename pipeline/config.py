@@ -31,6 +31,9 @@ MAX_COPIES = 65_535  # of a document: the number of a copy is a uint16
 REPEATED = ("none", "lines", "paragraphs")
 METHODS = ("repeats", "weights", "temperature")
 GROUPINGS = ("source", "language", "source-language")
+EVALUATION_FORMATS = ("jsonl", "parquet", "csv")
+ACTIONS = ("drop", "cut")
+ALL_KINDS = "all"
 # unit, shingle, bands and rows of the peers.
 PRESETS: Mapping[str, Mapping[str, str | int]] = {
     # datatrove, examples/fineweb.py
@@ -239,6 +242,33 @@ class Mixture:
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """A set of test questions that must not be trained on."""
+
+    name: str  # [a-z0-9_-]+
+    paths: tuple[str, ...]  # files, folders or globs, as in a source
+    format: str  # one of EVALUATION_FORMATS; jsonl and csv (with a heading) may be packed with gzip (.gz)
+    fields: tuple[str, ...]  # each is a text of its own, and so is every string in a list or table
+
+
+@dataclass(frozen=True, slots=True)
+class Decontaminate:
+    """Which documents may hold test questions, and what becomes of those that do."""
+
+    ngram: int = 13  # words (of Chinese, characters); GPT-3 (Brown et al. 2020, appendix C) and Qwen: 13
+    # Texts of fewer words are matched as a whole if they have this many; 0: never. Brown et al. go down to 8.
+    whole_from: int = 0
+    kinds: tuple[str, ...] = ("instruction",)  # of sources that are checked (the Qwen report), or ALL_KINDS
+    action: str = "drop"  # one of ACTIONS; cut: what matches goes, the document stays
+    max_hits: int = 0  # drop: documents in which more n-grams match are dropped
+    sets: tuple[EvaluationSet, ...] = ()  # empty: nothing is checked
+
+    def checks(self, kind: str) -> bool:
+        """Whether sources of a kind are checked."""
+        return bool(self.sets) and (kind in self.kinds or ALL_KINDS in self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
 class Pack:
     """Token rows for the trainer."""
 
@@ -261,6 +291,7 @@ class Recipe:
     deduplicate: Deduplicate = field(default_factory=Deduplicate)
     decide: Decide = field(default_factory=Decide)
     mixture: Mixture = field(default_factory=Mixture)
+    decontaminate: Decontaminate = field(default_factory=Decontaminate)
     pack: Pack = field(default_factory=Pack)
 
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -27,6 +28,9 @@ from pipeline.parts import file_sha256
 from pipeline.phase import Job
 from pipeline.recipe_file import recipe_to_tree
 from pipeline.storage import Storage
+
+if TYPE_CHECKING:
+    from pipeline.annotate.decontaminate import EvaluationIndex
 
 PACKAGE_PREFIX = "package://"  # paths inside pipeline/quickstart
 _PARTS_PER_PARTITION = 16  # a part scatters about 4 MB into a shuffle family: partitions stay near 64 MB
@@ -52,6 +56,8 @@ class Plan:
     hashes: Mapping[str, str]  # sha256 of model and vocabulary files, by their name in the recipe
     inputs: tuple[tuple[str, InputFile], ...]  # (source, file)
     splits: tuple[bytes, ...]
+    evaluation: tuple[tuple[str, InputFile], ...] = ()  # (evaluation set, file)
+    index: "EvaluationIndex | None" = None  # of their n-grams
 
     def job(self, output: str, *, accept_missing: bool) -> Job:
         """What the workers get."""
@@ -92,15 +98,35 @@ def make_plan(recipe: Recipe, storage: Storage) -> Plan:
             inputs.append((source.name, file))
         cut = plan_splits(files, format=source.format, split_bytes=recipe.annotate.split_bytes)
         splits += [split_to_bytes(source.name, spans) for spans in cut]
-    return Plan(recipe, hashes, tuple(inputs), tuple(splits))
+    files = _find_evaluation(recipe, known)
+    index = None
+    if files:  # kernels take a second to load
+        from pipeline.annotate.decontaminate import HASH_NAME, index_digest, index_sets
+
+        index = index_sets(recipe.decontaminate, files)
+        hashes[HASH_NAME] = index_digest(index)
+    evaluation = tuple((name, file) for name, of_set in files.items() for file in of_set)
+    return Plan(recipe, hashes, tuple(inputs), tuple(splits), evaluation, index)
+
+
+def _find_evaluation(recipe: Recipe, known: Mapping[tuple[str, int, int], str]) -> dict[str, list[InputFile]]:
+    """The files of every evaluation set; RecipeError for a path that matches nothing."""
+    found = {}
+    for of_set in recipe.decontaminate.sets:
+        paths = [package_path(path) for path in of_set.paths]
+        try:
+            found[of_set.name] = list_input_files(paths, known=known)
+        except ValueError as error:
+            raise RecipeError(f"decontaminate.sets.{of_set.name}.paths: {error}") from error
+    return found
 
 
 def _read_known(storage: Storage) -> dict[tuple[str, int, int], str]:
     """Identities of files that the last plan hashed, so that a rerun does not read every input twice."""
     plan = storage.read_json("plan.json")
-    inputs = plan["inputs"] if plan else []
+    inputs = [*plan["inputs"], *plan.get("evaluation", ())] if plan else []
     return known_identities(
-        [InputFile(**{k: v for k, v in entry.items() if k != "source"}) for entry in inputs]
+        [InputFile(**{k: v for k, v in entry.items() if k not in ("source", "set")}) for entry in inputs]
     )
 
 
@@ -150,11 +176,18 @@ def check_languages(recipe: Recipe) -> None:
 
 
 def save_plan(plan: Plan, storage: Storage) -> None:
-    """Writes plan.json, from which workers take their splits, if it says something new."""
+    """Writes plan.json, from which workers take their splits, if it says something new, and the index of
+    evaluation sets.
+    """
+    if plan.index:
+        from pipeline.annotate.decontaminate import HASH_NAME, save_index
+
+        save_index(storage, plan.index, plan.hashes[HASH_NAME])
     tree = {
         "recipe": recipe_to_tree(plan.recipe),
         "hashes": dict(plan.hashes),
         "inputs": [{"source": source, **asdict(file)} for source, file in plan.inputs],
+        "evaluation": [{"set": name, **asdict(file)} for name, file in plan.evaluation],
         "splits": [orjson.Fragment(split) for split in plan.splits],
     }
     text = orjson.dumps(tree, option=orjson.OPT_INDENT_2)

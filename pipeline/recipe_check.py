@@ -9,8 +9,11 @@ import re
 from collections.abc import Sequence
 
 from pipeline.config import (
+    ACTIONS,
+    ALL_KINDS,
     COMPONENTS,
     ENGINES,
+    EVALUATION_FORMATS,
     FOLDS,
     FORMATS,
     GROUPINGS,
@@ -24,6 +27,7 @@ from pipeline.config import (
     SURVIVOR_KEYS,
     UNITS,
     VERIFIERS,
+    Decontaminate,
     Deduplicate,
     Minhash,
     Mixture,
@@ -84,6 +88,7 @@ def check_recipe(recipe: Recipe) -> None:
                     f"decide.thresholds.{kind}.{language}.min_paragraph_language_share compares nothing: set "
                     "annotate.paragraph_languages = true"
                 )
+    _check_decontaminate(recipe.decontaminate, [source.kind for source in recipe.sources])
     _within(pack.row_tokens, 2, 1 << 20, "pack.row_tokens")
     _within(pack.shard_rows, 1, 1 << 22, "pack.shard_rows")
 
@@ -175,6 +180,35 @@ def most_repeats(recipe: Recipe) -> float:
     if recipe.mixture.method == "repeats":
         return max(source.repeats for source in recipe.sources)
     return recipe.mixture.max_epochs
+
+
+def _check_decontaminate(decontaminate: Decontaminate, kinds: Sequence[str]) -> None:
+    """`kinds`: those of the recipe's sources."""
+    key = "decontaminate"
+    _within(decontaminate.ngram, 5, 50, f"{key}.ngram")
+    if decontaminate.whole_from:
+        _within(decontaminate.whole_from, 5, decontaminate.ngram, f"{key}.whole_from")
+    _one_of(decontaminate.action, ACTIONS, f"{key}.action")
+    _within(decontaminate.max_hits, 0, 1 << 31, f"{key}.max_hits")
+    for kind in decontaminate.kinds:
+        _one_of(kind, (*KINDS, ALL_KINDS), f"{key}.kinds")
+    names: set[str] = set()
+    for of_set in decontaminate.sets:
+        if not re.fullmatch(r"[a-z0-9_-]+", of_set.name):
+            raise RecipeError(f"{key}.sets: name {of_set.name!r} must be of a-z, 0-9, _ and -")
+        if of_set.name in names:
+            raise RecipeError(f"{key}.sets: two are named {of_set.name!r}")
+        names.add(of_set.name)
+        _one_of(of_set.format, EVALUATION_FORMATS, f"{key}.sets.{of_set.name}.format")
+        for name in ("paths", "fields"):
+            if not getattr(of_set, name):
+                raise RecipeError(f"{key}.sets.{of_set.name}.{name} is empty")
+    if decontaminate.sets and not any(decontaminate.checks(kind) for kind in kinds):
+        wanted, there = ", ".join(decontaminate.kinds) or "(none)", ", ".join(sorted(set(kinds)))
+        raise RecipeError(
+            f"{key}.kinds: no source is of kind {wanted}, so nothing would be checked; the sources are of "
+            f"kind {there}, and {ALL_KINDS!r} stands for every kind"
+        )
 
 
 def _check_thresholds(thresholds: Thresholds, key: str) -> None:

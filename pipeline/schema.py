@@ -30,6 +30,8 @@ EDITS = pa.list_(
     )
 )
 
+TEST_SPANS = pa.list_(pa.struct([("start", pa.uint32()), ("end", pa.uint32()), ("set", pa.uint16())]))
+
 DOCUMENTS = (
     Column(
         "id", ID, "blake2b-128 of source, path in the source and offset (or the source's own id)", "digests"
@@ -180,6 +182,13 @@ MEASURES = (
     *(Column(name, pa.uint32(), meaning, "measure") for name, meaning in TEXT_COUNTS.items()),
     *(Column(name, pa.uint32(), meaning, "measure") for name, meaning in SCRIPT_COUNTS.items()),
     Column("edits", EDITS, "what to replace in the text: bytes from start to end, and why", "personal_data"),
+    Column("test_hits", pa.uint32(), "n-grams that stand in evaluation sets too", "decontaminate"),
+    Column(
+        "test_spans",
+        TEST_SPANS,
+        "bytes from start to end that stand in the evaluation set of that number in the recipe",
+        "decontaminate",
+    ),
 )
 
 
@@ -242,6 +251,9 @@ def planted_schema(permutations: int) -> pa.Schema:
         ]
     )
 
+
+# work/overlaps: each n-gram of a document that an evaluation set has too; `row` of the document in its part.
+OVERLAPS = pa.schema([("row", pa.uint32()), ("key", pa.uint64())])
 
 CLUSTERS = (
     Column(

@@ -13,8 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import schema
+from pipeline.annotate.decontaminate import HASH_NAME, find_overlaps, open_index
 from pipeline.annotate.digests import text_digests
 from pipeline.annotate.measure import measure_documents
+from pipeline.config import Source
 from pipeline.kernels.compare import JACCARD, similarity_ppm
 from pipeline.kernels.datasketch import datasketch_signatures
 from pipeline.kernels.keyed import id_words
@@ -30,21 +32,22 @@ from pipeline.parts import PartWriter
 from pipeline.phase import Job, Row, commit, fingerprint
 from pipeline.timings import Timings
 
-_MEASURES_VERSION = 3
+_MEASURES_VERSION = 4
 _SIGNATURES_VERSION = 4
 
-MEASURES, SIGNATURES = "measures", "work/signatures"
+MEASURES, SIGNATURES, OVERLAPS = "measures", "work/signatures", "work/overlaps"
 MEASURES_SCHEMA = schema.arrow_schema(schema.MEASURES)
 
 
-def _measures_made_of(job: Job, documents: Row) -> str:
+def _measures_made_of(job: Job, source: Source, documents: Row) -> str:
     annotate = job.recipe.annotate
+    tests = job.hashes[HASH_NAME] if job.recipe.decontaminate.checks(source.kind) else ""
     model = (job.hashes[annotate.language_model], version("fasttext-predict"))
     judged = (model, annotate.paragraph_languages)
-    return fingerprint(_MEASURES_VERSION, judged, annotate.mask_personal_data, documents.content)
+    return fingerprint(_MEASURES_VERSION, judged, annotate.mask_personal_data, tests, documents.content)
 
 
-def _signatures_made_of(job: Job, documents: Row) -> str:
+def _signatures_made_of(job: Job, source: Source, documents: Row) -> str:
     minhash, fold = job.recipe.minhash, job.recipe.deduplicate.fold
     shape = (minhash.unit, minhash.shingle, minhash.bands * minhash.rows, minhash.max_characters)
     vocabulary = job.hashes[job.recipe.pack.vocabulary] if minhash.unit == "tokens" else ""
@@ -73,26 +76,38 @@ class DerivedWriters:
     """The parts that are made of a documents part: those of `steps` that have to be made."""
 
     def __init__(
-        self, job: Job, part: int, scratch: Path, steps: Collection[str] = (MEASURES, SIGNATURES)
+        self,
+        job: Job,
+        source: Source,
+        part: int,
+        scratch: Path,
+        steps: Collection[str] = (MEASURES, SIGNATURES),
     ) -> None:
-        self._job, self._part = job, part
+        self._job, self._source, self._part = job, source, part
         permutations = job.recipe.minhash.bands * job.recipe.minhash.rows
         schemas = {MEASURES: MEASURES_SCHEMA, SIGNATURES: schema.signatures_schema(permutations)}
         self._writers = {step: PartWriter(scratch, step, part, schemas[step]) for step in steps}
         self._planted = None
         if SIGNATURES in steps:
             self._planted = PartWriter(scratch, "work/planted", part, schema.planted_schema(permutations))
+        self._index = self._overlaps = None
+        if MEASURES in steps and job.recipe.decontaminate.checks(source.kind):
+            self._index = open_index(job.output, job.hashes[HASH_NAME])
+            self._overlaps = PartWriter(scratch, OVERLAPS, part, schema.OVERLAPS)
         self._notes = dict.fromkeys(("signed", "short", "capped", "planted"), 0)
         self._texts: set[int] = set()  # see text_keys
 
     def write(self, batch: pa.RecordBatch, timings: Timings) -> None:
         """Measures and signs a batch that has id, text, text_digest and LANGUAGES."""
         if writer := self._writers.get(MEASURES):
+            with timings.stage("overlaps"):
+                overlaps = find_overlaps(batch["text"], self._index)
             with timings.stage("rules"):
-                measures = measure_documents(
-                    batch, mask_personal_data=self._job.recipe.annotate.mask_personal_data
-                )
+                mask = self._job.recipe.annotate.mask_personal_data
+                measures = measure_documents(batch, mask_personal_data=mask, overlaps=overlaps)
             with timings.stage("write"):
+                if self._overlaps:
+                    self._overlaps.write(_placed(overlaps.found, writer.rows))
                 writer.write(measures)
         if writer := self._writers.get(SIGNATURES):
             with timings.stage("sign"):
@@ -119,13 +134,23 @@ class DerivedWriters:
             count, stage = Count(), step.removeprefix("work/")
             count.add(stage, IN, documents.file("documents").rows)
             count.add(stage, OUT, writer.rows)
-            made_of = MADE_OF[step](self._job, documents)
+            made_of = MADE_OF[step](self._job, self._source, documents)
             notes = {**self._notes, "texts": len(self._texts)} if step == SIGNATURES else {}
+            if step == MEASURES and self._overlaps:
+                notes = {"overlaps": self._overlaps.rows}
             with timings.stage("write"):
                 files = [writer.finish()]
                 if step == SIGNATURES and self._planted:
                     files.append(self._planted.finish())
+                if step == MEASURES and self._overlaps:
+                    files.append(self._overlaps.finish())
             commit(self._job, step, self._part, made_of=made_of, files=files, count=count, notes=notes)
+
+
+def _placed(overlaps: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
+    """work/overlaps of a batch that begins at `first_row` of its part."""
+    rows = overlaps["row"].to_numpy() + np.uint32(first_row)
+    return pa.record_batch([pa.array(rows), overlaps["key"]], schema=schema.OVERLAPS)
 
 
 def sign(job: Job, text: pa.Array, known: pa.Array | None = None) -> pa.RecordBatch:

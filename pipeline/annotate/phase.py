@@ -88,7 +88,7 @@ def _left(job: Job) -> Iterator[tuple[int, bytes]]:
             yield part, split
             continue
         derived = [
-            _adopt(job, rows[step][part], part, made_of(job, documents), made_before)
+            _adopt(job, rows[step][part], part, made_of(job, source, documents), made_before)
             for step, made_of in MADE_OF.items()
         ]
         if None in derived:
@@ -128,14 +128,14 @@ def _finish(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> Non
     source = next(source for source in job.recipe.sources if source.name == name)
     documents = read_row(job, "documents", part)
     if documents is not None and is_done(job, documents, documents_made_of(job, source, spans)):
-        _derive_again(job, part, documents)
+        _derive_again(job, part, source, documents)
         return
     try:
         _annotate(job, part, source, spans)
         job.storage().delete(unreadable_name(part))
     except UnreadableSplit as unreadable:
         if job.accept_missing:
-            _commit_missing(job, part, spans)
+            _commit_missing(job, part, source, spans)
         else:
             job.storage().put_bytes(unreadable_name(part), str(unreadable).encode())
             job.storage().delete(row_name("documents", part))  # an older one: nothing may be built on it
@@ -168,7 +168,7 @@ def _annotate(job: Job, part: int, source: Source, spans: Sequence[Span]) -> Non
             PartWriter(scratch, "documents", part, DOCUMENTS_SCHEMA),
             PartWriter(scratch, "quarantine", part, schema.arrow_schema(schema.QUARANTINE)),
         )
-        derived = DerivedWriters(job, part, scratch)
+        derived = DerivedWriters(job, source, part, scratch)
         for batch in read_documents(source, spans, annotate, sandbox, job.recipe.seed, result):
             with result.timings.stage("write"):
                 documents.write(batch.select(DOCUMENTS_SCHEMA.names))
@@ -186,12 +186,13 @@ def _annotate(job: Job, part: int, source: Source, spans: Sequence[Span]) -> Non
     result.timings.save(storage, "documents", part)
 
 
-def _derive_again(job: Job, part: int, documents: Row) -> None:
+def _derive_again(job: Job, part: int, source: Source, documents: Row) -> None:
     """What is missing of measures and signatures, from stored text, without reading a page again."""
     timings, storage, annotate = Timings(), job.storage(), job.recipe.annotate
-    steps = [s for s in MADE_OF if not is_done(job, read_row(job, s, part), MADE_OF[s](job, documents))]
+    made_of = {step: of_step(job, source, documents) for step, of_step in MADE_OF.items()}
+    steps = [step for step in MADE_OF if not is_done(job, read_row(job, step, part), made_of[step])]
     with ExitStack() as stack:
-        derived = DerivedWriters(job, part, stack.enter_context(storage.scratch()), steps)
+        derived = DerivedWriters(job, source, part, stack.enter_context(storage.scratch()), steps)
         batches = read_batches(storage, documents.file("documents"), columns=["id", "text", "text_digest"])
         if MEASURES in steps:
             sandbox = stack.enter_context(lend_sandbox(annotate, job.hashes[annotate.language_model]))
@@ -203,7 +204,7 @@ def _derive_again(job: Job, part: int, documents: Row) -> None:
         timings.save(storage, step, part)
 
 
-def _commit_missing(job: Job, part: int, spans: Sequence[Span]) -> None:
+def _commit_missing(job: Job, part: int, source: Source, spans: Sequence[Span]) -> None:
     """An empty part for a split that cannot be read, if the user accepts that; the next run reads it."""
     count = Count()
     count.add("splits", IN)
@@ -214,7 +215,7 @@ def _commit_missing(job: Job, part: int, spans: Sequence[Span]) -> None:
             PartWriter(scratch, "quarantine", part, schema.arrow_schema(schema.QUARANTINE)).finish(),
         ]
         row = commit(job, "documents", part, made_of=_UNREADABLE, files=files, count=count)
-        DerivedWriters(job, part, scratch).commit(row, Timings())
+        DerivedWriters(job, source, part, scratch).commit(row, Timings())
 
 
 DOCUMENTS = Step("documents", _plan, _finish)

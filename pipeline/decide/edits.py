@@ -17,6 +17,28 @@ from pipeline.schema import EDITS
 ROW_SHIFT = 33
 
 
+def join_edits(*lists: pa.ListArray) -> pa.ListArray:
+    """Several columns of edits as one, sorted and without overlap (as `merge_edits` leaves them)."""
+    rows = [np.repeat(np.arange(len(edits)), edits.value_lengths().to_numpy()) for edits in lists]
+    order = np.argsort(np.concatenate(rows), kind="stable")
+    found = pa.concat_arrays([edits.flatten() for edits in lists]).take(pa.array(order))
+    bounds = np.searchsorted(np.concatenate(rows)[order], np.arange(len(lists[0]) + 1)).astype(np.int32)
+    return merge_edits(pa.ListArray.from_arrays(pa.array(bounds), found, type=EDITS))
+
+
+def cut_spans(spans: pa.ListArray, reason: str) -> pa.ListArray:
+    """Edits that cut out spans (a list of structs with start and end), for a reason; they may overlap."""
+    found = spans.flatten()
+    nothing, reasons = ([text] * len(found) for text in ("", reason))
+    columns = [found.field("start"), found.field("end"), pa.array(nothing, pa.string())]
+    edits = pa.StructArray.from_arrays(
+        [*columns, pa.array(reasons, pa.string())], fields=list(EDITS.value_type)
+    )
+    lengths = spans.value_lengths().fill_null(0).to_numpy()
+    bounds = np.concatenate((np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)))
+    return pa.ListArray.from_arrays(pa.array(bounds), edits, type=EDITS)
+
+
 def merge_edits(edits: pa.ListArray) -> pa.ListArray:
     """Edits per row (schema.EDITS, any order) sorted and without overlap; a null list stays null.
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.decide import survivors
-from pipeline.decide.thresholds import RULE_NAMES, RULES, failing_rules
+from pipeline.decide.thresholds import RULE_NAMES, RULES, failing_rules, max_test_hits
 from pipeline.dedup.earlier import all_parts, earlier_runs, part_batches
 from pipeline.kernels.keyed import mix
 from pipeline.ledger import IN, OUT, Count
@@ -27,7 +27,7 @@ _DOCUMENT_COLUMNS = ["id", "source", "url", "date", "text_digest"]
 _MEASURE_COLUMNS = sorted(
     {rule.measure for rule in RULES}
     | {rule.per for rule in RULES if isinstance(rule.per, str)}
-    | {"language"}
+    | {"language", "test_hits"}
 )
 
 
@@ -43,7 +43,8 @@ def _keys_of_decisions(job: Job) -> Iterator[tuple[int, bytes]]:
     """The parts that have to be decided: all, where a survivor may have changed."""
     sources = [(source.name, source.kind, source.priority) for source in job.recipe.sources]
     earlier = [run.content for run in earlier_runs(job)]
-    made_of = fingerprint(_VERSION, job.recipe.seed, job.recipe.decide, sources, _upstream(job), earlier)
+    rules = (job.recipe.decide, max_test_hits(job.recipe.decontaminate))
+    made_of = fingerprint(_VERSION, job.recipe.seed, rules, sources, _upstream(job), earlier)
     for part, row in enumerate(read_rows(job, "decisions", range(job.parts))):
         if not is_done(job, row, made_of):
             yield part, made_of.encode()
@@ -79,7 +80,8 @@ def evaluate_rules(job: Job, documents: pa.RecordBatch, measures: pa.RecordBatch
         return np.zeros((0, len(RULE_NAMES)), bool)
     name = documents["source"][0].as_py()
     kind = next(source.kind for source in job.recipe.sources if source.name == name)
-    return failing_rules(measures, kind, job.recipe.decide.thresholds)
+    most = max_test_hits(job.recipe.decontaminate)
+    return failing_rules(measures, kind, job.recipe.decide.thresholds, most)
 
 
 def find_members(job: Job, part: int) -> Iterator[np.ndarray]:

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import schema
-from pipeline.decide.edits import merge_edits
+from pipeline.decide.edits import cut_spans, join_edits
+from pipeline.decide.thresholds import OVERLAP_RULE, cuts_questions
 from pipeline.dedup.candidates import digest_words, scatter_blocks, spread
 from pipeline.kernels.passages import find_passages
 from pipeline.ledger import Count
@@ -25,6 +26,7 @@ _VERSION = 2
 _PASSAGE = np.dtype([("key", "<u8"), ("order", "<u8"), ("locator", "<u8"), ("start", "<u4"), ("end", "<u4")])
 _CUT = np.dtype([("row", "<u4"), ("start", "<u4"), ("end", "<u4")])
 _REPEATS = pa.schema([("edits", schema.EDITS)])
+_EDITED = pa.schema([("edits", schema.EDITS), ("test_spans", schema.TEST_SPANS)])
 # `order`, upper bit first: 1 trains or validates, 14 dump, 28 of the text digest, 21 of the id. The latter
 # two are hashes: whatever their number of bits, they order documents alike however the corpus is cut into
 # parts.
@@ -122,27 +124,25 @@ def _finish(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> Non
 def edits_of_part(job: Job, part: int) -> pa.ListArray:
     """All edits of a part's documents, sorted and without overlap."""
     file = need_rows(job, "measures", [part])[0].file("measures")
-    return with_repeats(job, part, _whole(read_batches(job.storage(), file, columns=["edits"])))
+    batches = read_batches(job.storage(), file, columns=["edits", "test_spans"])
+    table = pa.Table.from_batches(list(batches), _EDITED).combine_chunks()
+    whole = table.to_batches()[0] if len(table) else pa.RecordBatch.from_pylist([], _EDITED)
+    return all_edits(job, part, whole)
 
 
-def with_repeats(job: Job, part: int, edits: pa.ListArray, *, first: int = 0) -> pa.ListArray:
-    """The edits of measures/ for documents of a part, from row `first` on, and those of this step: the only
-    place where the two meet.
+def all_edits(job: Job, part: int, measures: pa.RecordBatch, *, first: int = 0) -> pa.ListArray:
+    """The edits of measures/ (edits, test_spans) for documents of a part, from row `first` on, those of this
+    step, and test questions that are cut out: the only place where they meet.
     """
-    if job.recipe.decide.repeated == "none":
-        return edits
-    file = need_rows(job, "work/repeats", [part])[0].file("work/repeats")
-    repeats = _whole(read_batches(job.storage(), file)).slice(first, len(edits))
-    rows = [np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy()) for lists in (edits, repeats)]
-    order = np.argsort(np.concatenate(rows), kind="stable")
-    found = pa.concat_arrays([edits.flatten(), repeats.flatten()]).take(pa.array(order))
-    bounds = np.searchsorted(np.concatenate(rows)[order], np.arange(len(edits) + 1)).astype(np.int32)
-    return merge_edits(pa.ListArray.from_arrays(pa.array(bounds), found, type=schema.EDITS))
-
-
-def _whole(batches: Iterator[pa.RecordBatch]) -> pa.ListArray:
-    chunks = [batch["edits"] for batch in batches]
-    return pa.concat_arrays(chunks) if chunks else pa.array([], schema.EDITS)
+    edits = [measures["edits"]]
+    if cuts_questions(job.recipe.decontaminate):
+        edits.append(cut_spans(measures["test_spans"], OVERLAP_RULE))
+    if job.recipe.decide.repeated != "none":
+        file = need_rows(job, "work/repeats", [part])[0].file("work/repeats")
+        chunks = [batch["edits"] for batch in read_batches(job.storage(), file)]
+        whole = pa.concat_arrays(chunks) if chunks else pa.array([], schema.EDITS)
+        edits.append(whole.slice(first, measures.num_rows))
+    return join_edits(*edits) if len(edits) > 1 else edits[0]
 
 
 REPEATS = Step("work/repeats", _plan, _finish, (_scatter_passages, _scatter_cuts), _keys)

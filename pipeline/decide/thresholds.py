@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import Thresholds
+from pipeline.config import Decontaminate, Thresholds
 from pipeline.schema import SCORE_STEPS
 
 _NEVER = Thresholds()
@@ -64,7 +64,8 @@ RULES = (
     Rule("max_cantonese_share", "cantonese_characters", "han_characters"),
 )
 LANGUAGE_RULE = "languages"
-RULE_NAMES = (LANGUAGE_RULE, *(rule.key for rule in RULES))
+OVERLAP_RULE = "test_overlap"  # holds questions of the recipe's evaluation sets
+RULE_NAMES = (LANGUAGE_RULE, *(rule.key for rule in RULES), OVERLAP_RULE)
 
 
 def thresholds_for(table: Mapping[str, Mapping[str, Thresholds]], kind: str, language: str) -> Thresholds:
@@ -74,10 +75,13 @@ def thresholds_for(table: Mapping[str, Mapping[str, Thresholds]], kind: str, lan
 
 
 def failing_rules(
-    measures: pa.RecordBatch, kind: str, table: Mapping[str, Mapping[str, Thresholds]]
+    measures: pa.RecordBatch,
+    kind: str,
+    table: Mapping[str, Mapping[str, Thresholds]],
+    max_test_hits: int | None = None,
 ) -> np.ndarray:
     """bool [rows, len(RULE_NAMES)]: which rule each document of one kind fails; a share of nothing fails no
-    maximum.
+    maximum, and without `max_test_hits` nothing fails OVERLAP_RULE.
     """
     languages = np.asarray(measures["language"].to_pylist(), dtype=object)
     failing = np.zeros((measures.num_rows, len(RULE_NAMES)), bool)
@@ -90,7 +94,19 @@ def failing_rules(
             limit = getattr(thresholds, rule.key)
             if limit is not None:
                 failing[rows, number] = _fails(measures, rule, limit, rows)
+    if max_test_hits is not None:
+        failing[:, RULE_NAMES.index(OVERLAP_RULE)] = measures["test_hits"].to_numpy() > max_test_hits
     return failing
+
+
+def max_test_hits(decontaminate: Decontaminate) -> int | None:
+    """Above how many n-grams of evaluation sets documents are dropped; None if none is."""
+    return decontaminate.max_hits if decontaminate.sets and decontaminate.action == "drop" else None
+
+
+def cuts_questions(decontaminate: Decontaminate) -> bool:
+    """Whether what documents share with evaluation sets is cut out of them."""
+    return bool(decontaminate.sets) and decontaminate.action == "cut"
 
 
 def _fails(measures: pa.RecordBatch, rule: Rule, limit: float, rows: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from pipeline.decide.edits import apply_edits
 from pipeline.decide.mixture import MICRO, rehydration
 from pipeline.decide.repeats_step import edits_of_part
 from pipeline.decide.shares import mix
+from pipeline.decide.thresholds import cuts_questions
 from pipeline.ledger import IN, OUT, Count
 from pipeline.pack.encode import Encoder, load_encoder
 from pipeline.pack.exchange import plan_dealing
@@ -39,13 +40,13 @@ def _encoder(name: str, sha256: str) -> Encoder:
 def _plan_encoded(job: Job) -> Iterator[tuple[int, bytes]]:
     parts = range(job.parts)
     steps = [need_rows(job, step, parts) for step in _READ]
-    rehydrate = job.recipe.decide.rehydrate
+    rehydrate, cuts = job.recipe.decide.rehydrate, cuts_questions(job.recipe.decontaminate)
     repeats = need_rows(job, "work/repeats", parts if job.recipe.decide.repeated != "none" else [])
     for part, *upstream, done in zip(parts, *steps, read_rows(job, "work/encoded", parts), strict=True):
         vocabulary = job.hashes[job.recipe.pack.vocabulary]
         contents = [row.content for row in (upstream if rehydrate else upstream[:-1])]
         contents += [row.content for row in repeats[part : part + 1]]
-        made_of = fingerprint(_VERSION, vocabulary, version("tiktoken"), contents, rehydrate)
+        made_of = fingerprint(_VERSION, vocabulary, version("tiktoken"), contents, rehydrate, cuts)
         if not is_done(job, done, made_of):
             yield part, made_of.encode()
 

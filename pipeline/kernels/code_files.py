@@ -87,7 +87,7 @@ def _data_end(text, at, start, stop):
 
 @kernel
 def _unit_end(text, at, stop):
-    """Where a hexadecimal byte (with 0x or \\x, a comma or white space behind it) or a \\uXXXX escape ends."""
+    """Where a hexadecimal byte (maybe after 0x or \\x, a comma behind it) or a \\uXXXX escape ends."""
     digits = at
     wanted = 2
     if at + 2 <= stop and text[at] == 0x5C and text[at + 1] in (0x78, 0x75):

@@ -133,6 +133,9 @@ def _in_part(job: Job, rows: dict[str, Row], held: HeldByName) -> Iterator[Equat
         yield f"records out of {stage} and rows in {step}/", totals.side(stage, OUT).records, found
     yield from _set_aside(rows["documents"], totals, held)
     yield from _decided(rows["decisions"], totals, held)
+    if (noted := rows["measures"].notes.get("overlaps")) is not None:
+        overlaps = held[rows["measures"].file("work/overlaps").name].rows
+        yield "n-grams of evaluation sets and rows of work/overlaps", noted, overlaps
     signed = held[rows["work/signatures"].file("work/signatures").name].values
     permutations = job.recipe.minhash.bands * job.recipe.minhash.rows
     values = totals.side("signatures", OUT).records * permutations

@@ -20,12 +20,21 @@ from pipeline.annotate.digests import url_digests
 from pipeline.config import Source
 from pipeline.decide.edits import apply_edits
 from pipeline.decide.mixture import MICRO, rehydration
-from pipeline.decide.repeats_step import with_repeats
+from pipeline.decide.repeats_step import all_edits
 from pipeline.decide.shares import group_name
-from pipeline.decide.thresholds import LANGUAGE_RULE, RULE_NAMES, RULES, failing_rules, thresholds_for
+from pipeline.decide.thresholds import (
+    LANGUAGE_RULE,
+    OVERLAP_RULE,
+    RULE_NAMES,
+    RULES,
+    failing_rules,
+    max_test_hits,
+    thresholds_for,
+)
 from pipeline.dedup.clusters import forest_files
 from pipeline.dedup.earlier import whose_part
 from pipeline.phase import Job, need_rows
+from pipeline.report.contamination import explain_overlaps
 from pipeline.report.lineage import find_copies, frozen_repeats
 from pipeline.report.run_folder import read_document, split_locator
 
@@ -41,11 +50,11 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
     decision = read_document(job, "decisions", locator).to_pylist()[0]
     cluster = read_document(job, "clusters", locator).to_pylist()[0]
     document = documents.select([name for name in documents.schema.names if name != "text"]).to_pylist()[0]
-    counts = measures.to_pylist()[0]
-    counts.pop("edits")
+    wide = ("edits", "test_spans")
+    counts = measures.select([name for name in measures.schema.names if name not in wide]).to_pylist()[0]
     source = find_source(job, document["source"])
     part, row = split_locator(locator)
-    edits = with_repeats(job, part, measures["edits"], first=row)
+    edits = all_edits(job, part, measures, first=row)
     excerpt = apply_edits(documents["text"], edits)[0].as_py()[:_EXCERPT_CHARACTERS]
     return {
         "id": document["id"].hex(),
@@ -60,6 +69,7 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
         "language_score": counts.pop("language_score") / schema.SCORE_STEPS,
         "excerpt": excerpt,
         "measures": counts,
+        "overlaps": explain_overlaps(job, part, row, documents["text"], measures),
         "rules": explain_rules(job, source.kind, measures),
         "decision": {name: decision[name] for name in ("kept", "reason", "failing", "validation")},
         "cluster": _cluster(job, cluster, decision),
@@ -100,9 +110,9 @@ def explain_rules(job: Job, kind: str, measures: pa.RecordBatch) -> list[dict[st
     """
     language = measures["language"][0].as_py()
     limits = thresholds_for(job.recipe.decide.thresholds, kind, language)
-    failing = dict(
-        zip(RULE_NAMES, failing_rules(measures, kind, job.recipe.decide.thresholds)[0].tolist(), strict=True)
-    )
+    most = max_test_hits(job.recipe.decontaminate)
+    fails = failing_rules(measures, kind, job.recipe.decide.thresholds, most)[0].tolist()
+    failing = dict(zip(RULE_NAMES, fails, strict=True))
     explained: list[dict[str, Any]] = []
     if limits.languages is not None:
         explained.append(
@@ -115,6 +125,9 @@ def explain_rules(job: Job, kind: str, measures: pa.RecordBatch) -> list[dict[st
             per = measures[rule.per][0].as_py() if isinstance(rule.per, str) else rule.per
             of = f"{rule.measure} / {rule.per}" if isinstance(rule.per, str) else rule.measure
             explained.append({"rule": rule.key, "of": of, "value": [value, per], "threshold": limit})
+    if most is not None and job.recipe.decontaminate.checks(kind):
+        hits = measures["test_hits"][0].as_py()
+        explained.append({"rule": OVERLAP_RULE, "of": "test_hits", "value": [hits, 1], "threshold": most})
     return [{**rule, "passes": not failing[rule["rule"]]} for rule in explained]
 
 

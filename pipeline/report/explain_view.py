@@ -17,6 +17,7 @@ from pipeline.report.explain import SHOWN_MEMBERS, share
 _SHOWN_EDITS = 20
 _TITLE_CHARACTERS = 80
 _MEASURE_COLUMNS = 2
+_MATCH_CHARACTERS = 300
 
 
 def row_table(found: dict[str, Any]) -> Table:
@@ -48,6 +49,8 @@ def document_panel(document: dict[str, Any]) -> Panel:
     ]
     blocks += [_heading("Rules of the recipe"), _rules(document["rules"])]
     blocks += [_heading("Measures"), _measures(document["measures"])]
+    if document["overlaps"]:
+        blocks += [_heading("Test questions in it"), _overlaps(document["overlaps"])]
     if document["cluster"]["size"] > 1:
         blocks += [_heading("Duplicates"), _members(document["cluster"])]
     if document["edits"]:
@@ -166,6 +169,20 @@ def _members(cluster: dict[str, Any]) -> Group:
     if survivor is None:
         told += "; none passes the rules, so none survives"
     return Group(Text(told), table)
+
+
+def _overlaps(overlaps: list[dict[str, Any]]) -> Table:
+    """By set: what matches, and of which examples."""
+    table = Table("set", "n-grams", box=None, pad_edge=False, header_style="dim")
+    table.add_column("what matches", overflow="fold")
+    for of_set in overlaps:
+        lines = [shown(f"“{span['text']}”", limit=_MATCH_CHARACTERS) for span in of_set["spans"]]
+        lines += [
+            shown(f"{example['file']}, line {example['line']:,}", style="dim")
+            for example in of_set["examples"]
+        ]
+        table.add_row(shown(of_set["set"]), f"{of_set['ngrams']:,}", Text("\n").join(lines))
+    return table
 
 
 def _edits(edits: list[dict[str, Any]]) -> Table:

@@ -32,7 +32,8 @@ from pipeline.storage import Storage
 
 MARK = "export.json"
 SUFFIXES = {"parquet": ".parquet", "jsonl": ".jsonl.gz"}
-_COUNTS = [column.name for column in MEASURES if column.name not in ("language", "language_score", "edits")]
+_NO_COUNTS = ("language", "language_score", "edits", "test_spans")
+_COUNTS = [column.name for column in MEASURES if column.name not in _NO_COUNTS]
 _DOCUMENTS = ["id", "source", "url", "date", "title", "text"]
 _GZIP_LEVEL = 6
 

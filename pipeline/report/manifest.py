@@ -23,6 +23,7 @@ from pipeline.parts import file_sha256
 from pipeline.phase import Job, Row, fingerprint, load_plan
 from pipeline.recipe_file import recipe_to_tree
 from pipeline.report.audit import Audit
+from pipeline.report.contamination import describe_contamination
 from pipeline.report.duplicates import describe_duplicates
 from pipeline.report.mixture import describe_mixture, repeats_of_source
 
@@ -75,6 +76,7 @@ def build_manifest(job: Job, audit: Audit) -> dict[str, Any]:
         "sources": sources,
         "mixture": mixture,
         "repeated": describe_repeats(audit.rows),
+        "decontamination": describe_contamination(job, audit.rows),
         "dedup": describe_duplicates(job, audit.rows, audit.totals),
         "vocabulary": {
             "file": vocabulary.file,

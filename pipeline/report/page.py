@@ -71,6 +71,7 @@ def render_page(job: Job, manifest: Mapping[str, Any]) -> str:
         kept=_kept(facts),
         more_kept=_more_kept(facts),
         duplicates=view_duplicates(job.recipe, manifest["dedup"]),
+        tests=manifest["decontamination"],
         sources=_sources(manifest),
         groups=_groups(manifest["mixture"]),
         more_groups=max(0, len(manifest["mixture"]["groups"]) - _SHOWN_GROUPS),

@@ -15,6 +15,7 @@ _MIXTURE_KEYS = {
     "temperature": ("method", "by", "temperature", "tokens", "max_epochs"),
 }
 _PACK_KEYS = ("row_tokens", "shard_rows")
+_TEST_KEYS = ("action", "max_hits")
 _CUT_KEYS = ("repeated", "repeated_characters")
 
 # What changing a key would mean, by the beginning of the key.
@@ -24,6 +25,7 @@ _NEEDS = {
     "deduplicate": "clusters would have to be found again",
     "decide.repeated": "other passages would be cut out, and texts encoded again",
     "decide.repeated_characters": "other passages would be cut out, and texts encoded again",
+    "decontaminate": "texts would have to be compared with the evaluation sets again",
     "pack.vocabulary": "every text would have to be encoded again",
     "seed": "every random choice would fall differently",
     "sources": "other documents would be read",
@@ -44,6 +46,7 @@ def check_key(recipe: Recipe, key: str) -> None:
     first, _, rest = key.partition(".")
     allowed = (
         (first == "decide" and rest and rest not in _CUT_KEYS)
+        or (first == "decontaminate" and rest in _TEST_KEYS)
         or (first == "pack" and rest in _PACK_KEYS)
         or (first == "mixture" and rest in _MIXTURE_KEYS["temperature"])
         or (first == "sources" and rest.rpartition(".")[2] in _SOURCE_KEYS)
@@ -66,6 +69,7 @@ def simulated_keys(recipe: Recipe) -> list[str]:
     """
     keys = ["decide.survivor", "decide.validation_share", "decide.rehydrate"]
     keys += [f"pack.{name}" for name in _PACK_KEYS]
+    keys += [f"decontaminate.{name}" for name in _TEST_KEYS]
     method = recipe.mixture.method
     keys += [f"mixture.{name}" for name in _MIXTURE_KEYS[method]]
     of_source = ("priority", *{"repeats": ("repeats",), "weights": ("weight",)}.get(method, ()))

@@ -89,7 +89,7 @@ def describe(job: Job, recipe: Recipe, simulation: Simulation, manifest: dict[st
             for name, effect in simulation.rules.items()
             if effect.caught or effect.freed
         },
-        "unknown": list(_unknown(job, manifest)),
+        "unknown": list(_unknown(job, recipe, manifest)),
     }
 
 
@@ -129,8 +129,8 @@ def _rows_after(job: Job, recipe: Recipe, tokens: list[int], manifest: dict[str,
     return -(-tokens[1] // recipe.pack.row_tokens)
 
 
-def _unknown(job: Job, manifest: dict[str, Any]) -> list[str]:
-    """What a simulation of this run cannot know, in sentences."""
+def _unknown(job: Job, recipe: Recipe, manifest: dict[str, Any]) -> list[str]:
+    """What a simulation of a changed recipe cannot know from this run, in sentences."""
     gate = job.recipe.annotate.gate
     on = [f"min_characters = {gate.min_characters}"] if gate.min_characters else []
     on += [f"languages = {', '.join(gate.languages)}"] if gate.languages else []
@@ -152,6 +152,11 @@ def _unknown(job: Job, manifest: dict[str, Any]) -> list[str]:
         told.append(
             f"Repeated {job.recipe.decide.repeated}: where other documents are kept, others lose theirs; "
             "tokens are those of the texts as this run cut them."
+        )
+    if recipe.decontaminate.action != job.recipe.decontaminate.action:
+        told.append(
+            "Test questions in kept documents: their tokens are those of the texts as this run cut them, or "
+            "did not."
         )
     told.append("Rows to the last one: they depend on how copies fall into shards.")
     return told

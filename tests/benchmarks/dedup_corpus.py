@@ -47,7 +47,7 @@ def write_documents(folder: Path, language: str, size: int) -> int:
         _, spans = split_from_bytes(plan.splits[number])
         made_of = documents_made_of(job, job.recipe.sources[0], spans)
         row = commit(job, "documents", number, made_of=made_of, files=[documents], count=Count())
-        made_of = MADE_OF[MEASURES](job, row)
+        made_of = MADE_OF[MEASURES](job, job.recipe.sources[0], row)
         commit(job, MEASURES, number, made_of=made_of, files=[measures], count=Count())
     return written
 

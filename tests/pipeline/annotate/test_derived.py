@@ -39,7 +39,7 @@ def derive(job: Job, batches: list[pa.RecordBatch]) -> tuple[Row, pa.Table, pa.T
     """The commit row of work/signatures, the signatures, the planted copies."""
     with job.storage().scratch() as scratch:
         stored = PartWriter(scratch, "documents", 0, batches[0].schema)
-        derived = DerivedWriters(job, 0, scratch, (SIGNATURES,))
+        derived = DerivedWriters(job, job.recipe.sources[0], 0, scratch, (SIGNATURES,))
         for batch in batches:
             stored.write(batch)
             derived.write(batch, Timings())

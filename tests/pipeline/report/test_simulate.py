@@ -133,6 +133,7 @@ def test_every_key_that_is_offered_is_taken(small_run: Path) -> None:
     recipe = open_run(str(small_run)).recipe
     values = {
         "survivor": "['longest']",
+        "action": "cut",
         "languages": "['en']",
         "rehydrate": "[[2, 3]]",
         "max_words": "123456",
