@@ -15,6 +15,8 @@ MINIMAL = {
     "sources": [{"name": "web", "kind": "web", "format": "warc", "paths": ["x.warc.gz"]}],
 }
 
+QUIZ = {"name": "quiz", "format": "jsonl", "paths": ["x.jsonl"], "fields": ["question"]}
+
 
 def test_packaged_recipes_are_valid() -> None:
     assert {"quickstart", "web-en-zh"} <= set(packaged_recipes())
@@ -65,6 +67,16 @@ def test_recipe_survives_the_manifest() -> None:
         ({"decide": {"survivor": ["longest", "longest"]}}, ["decide.survivor", "twice"]),
         ({"decide": {"rehydrate": [[2, 2], [1, 1]]}}, ["decide.rehydrate", "rising"]),
         ({"decide": {"rehydrate": [[1, 65_536]]}}, ["decide.rehydrate", "65535"]),
+        ({"decontaminate": {"ngram": 4}}, ["decontaminate.ngram = 4", "between 5 and 50"]),
+        ({"decontaminate": {"whole_from": 14}}, ["decontaminate.whole_from = 14", "between 5 and 13"]),
+        ({"decontaminate": {"action": "drp"}}, ["decontaminate.action", "'drop'"]),
+        ({"decontaminate": {"kinds": ["instructions"]}}, ["decontaminate.kinds", "'instruction'"]),
+        ({"decontaminate": {"sets": [QUIZ]}}, ["no source is of kind instruction", "kind web", "'all'"]),
+        ({"decontaminate": {"sets": [QUIZ, QUIZ]}}, ["two are named 'quiz'"]),
+        ({"decontaminate": {"sets": [QUIZ | {"name": "Quiz"}]}}, ["'Quiz'", "a-z"]),
+        ({"decontaminate": {"sets": [QUIZ | {"format": "json"}]}}, ["sets.quiz.format", "'jsonl'"]),
+        ({"decontaminate": {"sets": [QUIZ | {"fields": []}]}}, ["decontaminate.sets.quiz.fields is empty"]),
+        ({"decontaminate": {"sets": [QUIZ | {"field": "a"}]}}, ["decontaminate.sets.quiz.field", "'fields'"]),
         ({"decide": {"repeated": "words"}}, ["decide.repeated", "lines"]),
         ({"deduplicate": {"fold": "nfkc"}}, ["deduplicate.fold", "'nfkc-v1'"]),
     ],

@@ -42,6 +42,7 @@ JOINED: set[str] = {"work/components", "clusters"}  # made of edges: equal edges
 DEDUPLICATE: set[str] = CLUSTERS | COMPARE | QUALITY
 PACK: set[str] = {"work/mixture", "work/exchange", "work/shards"}
 DECIDE: set[str] = {"decisions", "work/encoded"}
+FOLLOW: set[str] = {"measures", "work/recall"} | DECIDE  # what follows from other measures of equal decisions
 
 
 @dataclass
@@ -111,6 +112,16 @@ def other_vocabulary(corner: Corner) -> list[str]:
     return [f"pack.vocabulary={copy}"]
 
 
+def other_questions(corner: Corner) -> list[str]:
+    """A question more, which no document holds."""
+    folder = corner.output.parent / "evaluation"
+    shutil.copytree(package_path("package://evaluation"), folder)
+    question = "which of a dozen words in this long question stand in any of the pages at all or not"
+    with (folder / "questions.jsonl").open("a") as file:
+        file.write(json.dumps({"question": question, "answer": "none"}) + "\n")
+    return [f'decontaminate.sets.questions.paths=["{folder}/*.jsonl"]']
+
+
 def input_added(corner: Corner) -> list[str]:
     """Fills a split of its own; its name sorts between the others, so that later parts get other numbers."""
     pages = []
@@ -148,6 +159,9 @@ TABLE: dict[str, tuple[Callable[[Corner], list[str]], set[str], int]] = {
         {"measures", "work/recall"} | DECIDE,
         0,
     ),
+    "test questions": (other_questions, {"measures"}, 0),
+    "test questions, other kinds": (setting('decontaminate.kinds=["web"]'), FOLLOW, 0),
+    "test questions that are cut": (setting("decontaminate.action=cut"), DECIDE | PACK, 0),
     "vocabulary": (other_vocabulary, {"work/encoded"} | PACK, 0),
     "extractor": (setting("annotate.engine=trafilatura"), ALL - {"clusters"}, 19),
     "shingle size": (setting("minhash.shingle=40"), {"work/signatures"} | DEDUPLICATE | DECIDE | PACK, 0),
