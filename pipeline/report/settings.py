@@ -59,7 +59,10 @@ def simulated_keys(recipe: Recipe) -> list[str]:
     keys = ["decide.survivor", "decide.validation_share", "decide.rehydrate"]
     keys += [f"pack.{name}" for name in _PACK_KEYS]
     keys += [f"sources.{source.name}.{name}" for source in recipe.sources for name in _SOURCE_KEYS]
+    rules = [rule.name for rule in fields(Thresholds)]
+    if not recipe.annotate.paragraph_languages:  # the run has judged none
+        rules.remove("min_paragraph_language_share")
     for kind, by_language in recipe.decide.thresholds.items():
         for language in by_language:
-            keys += [f"decide.thresholds.{kind}.{language}.{rule.name}" for rule in fields(Thresholds)]
+            keys += [f"decide.thresholds.{kind}.{language}.{rule}" for rule in rules]
     return keys
