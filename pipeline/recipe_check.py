@@ -37,6 +37,7 @@ from pipeline.config import (
     Thresholds,
     nearest,
 )
+from pipeline.counts import MEASURE_GROUPS
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -60,6 +61,8 @@ def check_recipe(recipe: Recipe) -> None:
         _check_fields(source, f"{key}.fields")
     annotate, minhash, decide, pack = recipe.annotate, recipe.minhash, recipe.decide, recipe.pack
     _one_of(annotate.engine, ENGINES, "annotate.engine")
+    for group in annotate.measures:
+        _one_of(group, tuple(MEASURE_GROUPS), "annotate.measures")
     for name in ("split_bytes", "max_record_bytes", "max_page_bytes"):
         _within(getattr(annotate, name), 1 << 10, 1 << 31, f"annotate.{name}")
     _within(annotate.max_ratio, 2, 1_000_000, "annotate.max_ratio")

@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.config import PRESETS, Recipe, RecipeError, nearest
 from pipeline.recipe_check import check_recipe
+from pipeline.rule_sets import with_sets
 
 
 def packaged_recipes() -> dict[str, Path]:
@@ -43,7 +44,7 @@ def load_recipe(name_or_path: str, settings: Sequence[str] = ()) -> Recipe:
 
 def recipe_from_tree(tree: Mapping[str, Any]) -> Recipe:
     """Builds and checks a recipe from nested dictionaries (parsed TOML, or the manifest's `recipe`)."""
-    recipe = _build(Recipe, _with_preset(tree), "")
+    recipe = _build(Recipe, _with_rule_sets(_with_preset(tree)), "")
     check_recipe(recipe)
     return recipe
 
@@ -53,6 +54,24 @@ def _with_preset(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     minhash = tree.get("minhash", {})
     preset = PRESETS.get(str(minhash.get("preset"))) if isinstance(minhash, dict) else None
     return tree if preset is None else {**tree, "minhash": {**preset, **minhash}}
+
+
+def _with_rule_sets(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The recipe with the thresholds of the sets that it names."""
+    decide = tree.get("decide", {})
+    thresholds = decide.get("thresholds", {}) if isinstance(decide, Mapping) else {}
+    if not isinstance(thresholds, Mapping) or not all(isinstance(t, Mapping) for t in thresholds.values()):
+        return tree  # what is wrong with it is said by _build
+    found = {
+        kind: {
+            language: with_sets(table, f"decide.thresholds.{kind}.{language}")
+            if isinstance(table, Mapping)
+            else table
+            for language, table in by_language.items()
+        }
+        for kind, by_language in thresholds.items()
+    }
+    return {**tree, "decide": {**decide, "thresholds": found}}
 
 
 def recipe_to_tree(recipe: Recipe) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pipeline.counts import MEASURE_GROUPS, PARAGRAPH_COUNTS, SCRIPT_COUNTS, TEXT_COUNTS
+
 SCORE_STEPS = 10_000  # a score of 1.0 is stored as 10,000
 
 
@@ -60,117 +62,6 @@ DOCUMENTS = (
     Column("url_digest", ID, "blake2b-128 of the canonical URL; null without a URL", "digests"),
 )
 
-# Integer counts of a text, all uint32, made in one pass by pipeline/kernels/text.py (where terms are
-# defined).
-TEXT_COUNTS = {
-    "characters": "code points",
-    "bytes": "bytes of UTF-8",
-    "words": "words (Gopher: word count)",
-    "word_characters": "characters of all words; by `words`, Gopher's mean word length",
-    "alphabetic_words": "words with at least one letter (Gopher)",
-    "stop_words": "how many of the 8 English stop words occur, each counted once, in any case (Gopher)",
-    "stop_words_zh": "how many of the 22 Chinese stop characters occur, each once (FineWeb2 cmn_Hani)",
-    "hash_symbols": "number signs # (Gopher: symbol-to-word ratio)",
-    "ellipses": "… and ..., which do not overlap: ...... are two, .... is one (Gopher, as datatrove counts)",
-    "lines": "lines with something on them",
-    "bullet_lines": "lines that begin with one of unicode_classes.BULLETS (Gopher)",
-    "ellipsis_lines": "lines that end with … or ... (Gopher)",
-    "punctuated_lines": "lines that end with one of unicode_classes.TERMINALS (FineWeb: line_punct_ratio)",
-    "short_lines": "lines of at most 30 characters (FineWeb: short_line_ratio)",
-    "duplicate_lines": "repeated lines (Gopher: duplicate line fraction)",
-    "duplicate_line_characters": "characters in repeated lines (Gopher; FineWeb: char_dup_ratio)",
-    "paragraphs": "runs of lines without a blank line between them",
-    "duplicate_paragraphs": "repeated paragraphs (Gopher)",
-    "duplicate_paragraph_characters": "characters in repeated paragraphs (Gopher)",
-    "digit_characters": "decimal digits of any script (category Nd)",
-    "alphabetic_characters": "letters of any script (category L)",
-    "whitespace_characters": "characters of the White_Space property, newlines among them",
-    "han_characters": "Han ideographs (ChineseWebText: share of Chinese characters)",
-    "uppercase_characters": "upper-case letters (category Lu; DCLM: uppercase ratio)",
-    "newlines": "\\n characters (FineWeb: by words, list_ratio)",
-    "longest_line_characters": "characters of the longest line",
-    "max_word_characters": "characters of the longest word (C4: 1,000)",
-    "stop_word_occurrences": "how often one of the 8 English stop words occurs (Gopher, as DCLM counts)",
-    **{
-        f"top_{n}_gram_characters": f"characters of the most frequent {n} words in a row, all occurrences"
-        for n in (2, 3, 4)
-    },
-    **{
-        f"duplicate_{n}_gram_characters": f"characters in repeated runs of {n} words (Gopher, as datatrove)"
-        for n in (5, 6, 7, 8, 9, 10)
-    },
-    "copied_lines": "lines that come again, each once (DCLM and dolma count them as duplicates, too)",
-    "copied_line_characters": "characters of those",
-    "copied_paragraphs": "paragraphs that come again, each once",
-    "copied_paragraph_characters": "characters of those",
-    "paragraph_characters": "characters of all paragraphs, with the newlines inside them",
-}
-
-_TOPS, _DUPLICATES = (2, 3, 4), (5, 6, 7, 8, 9, 10)
-DOLMA_COUNTS = {
-    **{f"dolma_top_{n}_gram_characters": f"as top_{n}_gram_characters, without spaces" for n in _TOPS},
-    **{
-        f"dolma_duplicate_{n}_gram_characters": f"characters of all occurrences of repeated runs of {n} words"
-        for n in _DUPLICATES
-    },
-    **{f"dolma_{n}_gram_characters": f"characters of all runs of {n} words" for n in _DUPLICATES},
-}
-DCLM_COUNTS = {
-    **{f"dclm_top_{n}_gram_characters": f"of the longest of the most frequent {n}-grams" for n in _TOPS},
-    **{
-        f"dclm_duplicate_{n}_gram_characters": f"characters of words in repeated runs of {n}, each word once"
-        for n in _DUPLICATES
-    },
-}
-C4_COUNTS = {
-    **{f"c4_{form}_lines": "lines that C4 keeps" for form in ("tfds", "datatrove", "fineweb")},
-    **{f"c4_{form}_sentences": "sentences in them" for form in ("tfds", "datatrove", "fineweb")},
-    **{f"c4_{form}_ended": "lines for which the page goes" for form in ("tfds", "datatrove", "fineweb")},
-    "long_lines": "lines of at least 200 characters (mC4)",
-}
-CHINESE_COUNTS = {
-    "sentences": "runs of the marks 。！？!?… and ． at the end of a sentence (MAP-NEO)",
-    "bracket_characters": "characters inside of 【】 (MAP-NEO)",
-    "more_lines": "lines that end with 展开, 更多, readmore or 。。。 (MAP-NEO)",
-    "distinct_characters": "different characters, white space apart (MAP-NEO)",
-    "character_entropy": "entropy of those characters in 1/1,000 nats (MAP-NEO)",
-    "repeated_13_grams": "runs of 13 characters that occur again, all occurrences (ChineseWebText)",
-    "thirteen_grams": "runs of 13 characters",
-}
-CODE_COUNTS = {
-    "generated_marks": "marks of generated files in the first 5 lines (BigCode)",
-    "data_characters": "characters in long runs of base64, hexadecimal bytes or escapes (StarCoder2)",
-    "xml_headers": "1 if <?xml version= is among the first 100 characters (StarCoder)",
-}
-# Counts that are made for the sources whose rules ask for them; null elsewhere.
-MEASURE_GROUPS = {
-    "dolma": DOLMA_COUNTS,
-    "dclm": DCLM_COUNTS,
-    "c4": C4_COUNTS,
-    "chinese": CHINESE_COUNTS,
-    "code": CODE_COUNTS,
-}
-
-# Letters by script, and Han characters by variety of Chinese, all uint32; pipeline/kernels/scripts.py has the
-# definitions.
-SCRIPT_COUNTS = {
-    "kana_characters": "letters of hiragana and katakana",
-    "hangul_characters": "letters of hangul",
-    "latin_characters": "Latin letters",
-    "cyrillic_characters": "Cyrillic letters",
-    "arabic_characters": "Arabic letters",
-    "simplified_characters": "Han characters that only simplified Chinese writes",
-    "traditional_characters": "Han characters that only traditional Chinese writes",
-    "cantonese_characters": "Han characters that written Cantonese uses and Mandarin hardly does",
-    "variety_characters": "simplified_characters + traditional_characters: what shares of a variety are of",
-}
-
-# Languages of single paragraphs, uint32; all 0 unless annotate.paragraph_languages is on.
-PARAGRAPH_COUNTS = {
-    "paragraph_language_characters": "characters of judged paragraphs in the language of the document",
-    "judged_paragraph_characters": "characters of judged paragraphs: of 50 or more, at most 100 of them",
-}
-
 LANGUAGES = (
     Column("language", pa.string(), "code of the most likely language, as the model labels it", "language"),
     Column("language_score", pa.uint16(), "its probability in steps of 1/10,000", "language"),
@@ -181,6 +72,11 @@ MEASURES = (
     *LANGUAGES,
     *(Column(name, pa.uint32(), meaning, "measure") for name, meaning in TEXT_COUNTS.items()),
     *(Column(name, pa.uint32(), meaning, "measure") for name, meaning in SCRIPT_COUNTS.items()),
+    *(
+        Column(name, pa.uint32(), f"{meaning}; null where no rule asks for it", "measure")
+        for counts in MEASURE_GROUPS.values()
+        for name, meaning in counts.items()
+    ),
     Column("edits", EDITS, "what to replace in the text: bytes from start to end, and why", "personal_data"),
     Column("test_hits", pa.uint32(), "n-grams that stand in evaluation sets too", "decontaminate"),
     Column(

@@ -17,6 +17,7 @@ from pipeline.annotate.decontaminate import HASH_NAME, find_overlaps, open_index
 from pipeline.annotate.digests import text_digests
 from pipeline.annotate.measure import measure_documents
 from pipeline.config import Source
+from pipeline.counts import MEASURE_GROUPS
 from pipeline.kernels.compare import JACCARD, similarity_ppm
 from pipeline.kernels.datasketch import datasketch_signatures
 from pipeline.kernels.keyed import id_words
@@ -30,6 +31,7 @@ from pipeline.pack.encode import Encoder, load_encoder
 from pipeline.pack.vocabulary import find_vocabulary
 from pipeline.parts import PartWriter
 from pipeline.phase import Job, Row, commit, fingerprint
+from pipeline.rules import measured_groups
 from pipeline.timings import Timings
 
 _MEASURES_VERSION = 4
@@ -43,8 +45,14 @@ def _measures_made_of(job: Job, source: Source, documents: Row) -> str:
     annotate = job.recipe.annotate
     tests = job.hashes[HASH_NAME] if job.recipe.decontaminate.checks(source.kind) else ""
     model = (job.hashes[annotate.language_model], version("fasttext-predict"))
-    judged = (model, annotate.paragraph_languages)
+    judged = (model, annotate.paragraph_languages, groups_of_source(job, source))
     return fingerprint(_MEASURES_VERSION, judged, annotate.mask_personal_data, tests, documents.content)
+
+
+def groups_of_source(job: Job, source: Source) -> list[str]:
+    """The groups of counts that are made for a source: those that its rules or the recipe ask for."""
+    asked = {*job.recipe.annotate.measures, *measured_groups(job.recipe.decide.thresholds, source.kind)}
+    return [group for group in MEASURE_GROUPS if group in asked]
 
 
 def _signatures_made_of(job: Job, source: Source, documents: Row) -> str:
@@ -87,6 +95,7 @@ class DerivedWriters:
         permutations = job.recipe.minhash.bands * job.recipe.minhash.rows
         schemas = {MEASURES: MEASURES_SCHEMA, SIGNATURES: schema.signatures_schema(permutations)}
         self._writers = {step: PartWriter(scratch, step, part, schemas[step]) for step in steps}
+        self._groups = groups_of_source(job, source)
         self._planted = None
         if SIGNATURES in steps:
             self._planted = PartWriter(scratch, "work/planted", part, schema.planted_schema(permutations))
@@ -104,7 +113,9 @@ class DerivedWriters:
                 overlaps = find_overlaps(batch["text"], self._index)
             with timings.stage("rules"):
                 mask = self._job.recipe.annotate.mask_personal_data
-                measures = measure_documents(batch, mask_personal_data=mask, overlaps=overlaps)
+                measures = measure_documents(
+                    batch, groups=self._groups, mask_personal_data=mask, overlaps=overlaps
+                )
             with timings.stage("write"):
                 if self._overlaps:
                     self._overlaps.write(_placed(overlaps.found, writer.rows))

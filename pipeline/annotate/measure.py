@@ -3,27 +3,54 @@
 Adds facts, drops nothing.
 """
 
+from collections.abc import Collection
+
 import pyarrow as pa
 
 from pipeline.annotate.decontaminate import Overlaps
 from pipeline.annotate.personal_data import mask_personal_data as find_edits
+from pipeline.counts import MEASURE_GROUPS
+from pipeline.kernels.c4 import measure_c4
+from pipeline.kernels.chinese import measure_chinese
+from pipeline.kernels.code_files import measure_code
+from pipeline.kernels.repetition_variants import measure_dclm, measure_dolma
 from pipeline.kernels.scripts import count_scripts
 from pipeline.kernels.text import measure_text
 from pipeline.schema import EDITS, LANGUAGES, MEASURES, arrow_schema
 
+_GROUPS = {
+    "dolma": measure_dolma,
+    "dclm": measure_dclm,
+    "c4": measure_c4,
+    "chinese": measure_chinese,
+    "code": measure_code,
+}
+
 
 def measure_documents(
-    batch: pa.RecordBatch, *, mask_personal_data: bool, overlaps: Overlaps
+    batch: pa.RecordBatch, *, groups: Collection[str], mask_personal_data: bool, overlaps: Overlaps
 ) -> pa.RecordBatch:
-    """MEASURES of a batch that has text and LANGUAGES, and shares `overlaps` with test sets."""
+    """MEASURES of a batch that has text and LANGUAGES, and shares `overlaps` with test sets; counts of groups
+    (counts.MEASURE_GROUPS) that are not among `groups` are null.
+    """
     counts, scripts = measure_text(batch["text"]), count_scripts(batch["text"])
     edits = find_edits(batch["text"]) if mask_personal_data else pa.array([[]] * batch.num_rows, EDITS)
     found = {
         **{column.name: batch[column.name] for column in LANGUAGES},
         **{name: made[name] for made in (counts, scripts) for name in made.schema.names},
+        **_count_groups(batch["text"], groups),
         "edits": edits,
         "test_hits": overlaps.hits,
         "test_spans": overlaps.spans,
     }
     schema = arrow_schema(MEASURES)
     return pa.RecordBatch.from_arrays([found[name] for name in schema.names], schema=schema)
+
+
+def _count_groups(text: pa.Array, groups: Collection[str]) -> dict[str, pa.Array]:
+    nothing = pa.nulls(len(text), pa.uint32())
+    counts: dict[str, pa.Array] = {}
+    for group, columns in MEASURE_GROUPS.items():
+        made = _GROUPS[group](text) if group in groups else None
+        counts |= {name: nothing if made is None else made[name] for name in columns}
+    return counts

@@ -25,7 +25,8 @@ from pipeline.annotate.extract.engines import ENGINES
 from pipeline.annotate.language import identify_languages, judge_paragraphs, load_language_model
 from pipeline.annotate.normalize import normalize_text
 from pipeline.annotate.read.http_response import decode_http_response
-from pipeline.schema import LANGUAGES, PARAGRAPH_COUNTS
+from pipeline.counts import PARAGRAPH_COUNTS
+from pipeline.schema import LANGUAGES
 
 STAGES = (
     "decode",

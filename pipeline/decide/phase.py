@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.decide import survivors
-from pipeline.decide.thresholds import RULE_NAMES, RULES, failing_rules, max_test_hits
+from pipeline.decide.thresholds import RULE_NAMES, failing_rules, max_test_hits
 from pipeline.dedup.earlier import all_parts, earlier_runs, part_batches
 from pipeline.kernels.keyed import mix
 from pipeline.ledger import IN, OUT, Count
 from pipeline.parts import PartWriter, read_batches
 from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_rows
+from pipeline.rules import RULES, columns_of
 from pipeline.timings import Timings
 
 _VERSION = 2
@@ -24,11 +25,7 @@ _BLOCK_ROWS = 50_000  # MEMBER rows per block: about 5 MB
 DUPLICATE = "duplicate"
 
 _DOCUMENT_COLUMNS = ["id", "source", "url", "date", "text_digest"]
-_MEASURE_COLUMNS = sorted(
-    {rule.measure for rule in RULES}
-    | {rule.per for rule in RULES if isinstance(rule.per, str)}
-    | {"language", "test_hits"}
-)
+_MEASURE_COLUMNS = sorted({name for rule in RULES for name in columns_of(rule)} | {"language", "test_hits"})
 
 
 # --- decisions: rules, then one survivor per cluster --------------------------------------------------------

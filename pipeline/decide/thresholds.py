@@ -5,64 +5,17 @@ A threshold is a decimal number in the recipe; it is taken at its written value 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import Decontaminate, Thresholds
-from pipeline.schema import SCORE_STEPS
+from pipeline.config import Decontaminate, Thresholds, UsageError
+from pipeline.rules import RULES, Rule, groups_of, terms_of
 
 _NEVER = Thresholds()
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """measure / per compared with the threshold named `key`; `per` is a column, or a constant number of
-    steps.
-    """
-
-    key: str
-    measure: str
-    per: str | int = 1
-
-
-# In the order in which reasons are given; a key that starts with min_ fails below, one with max_ above.
-RULES = (
-    Rule("min_language_score", "language_score", SCORE_STEPS),
-    Rule("min_paragraph_language_share", "paragraph_language_characters", "judged_paragraph_characters"),
-    Rule("min_characters", "characters"),
-    Rule("min_words", "words"),
-    Rule("max_words", "words"),
-    Rule("min_mean_word_length", "word_characters", "words"),
-    Rule("max_mean_word_length", "word_characters", "words"),
-    Rule("max_hashes_per_word", "hash_symbols", "words"),
-    Rule("max_ellipses_per_word", "ellipses", "words"),
-    Rule("max_bullet_line_share", "bullet_lines", "lines"),
-    Rule("max_ellipsis_line_share", "ellipsis_lines", "lines"),
-    Rule("min_alphabetic_word_share", "alphabetic_words", "words"),
-    Rule("min_stop_words", "stop_words"),
-    Rule("min_stop_words_zh", "stop_words_zh"),
-    Rule("max_duplicate_line_share", "duplicate_lines", "lines"),
-    Rule("max_duplicate_line_character_share", "duplicate_line_characters", "characters"),
-    Rule("max_duplicate_paragraph_share", "duplicate_paragraphs", "paragraphs"),
-    Rule("max_duplicate_paragraph_character_share", "duplicate_paragraph_characters", "characters"),
-    Rule("min_punctuated_line_share", "punctuated_lines", "lines"),
-    Rule("max_short_line_share", "short_lines", "lines"),
-    Rule("max_newlines_per_word", "newlines", "words"),
-    Rule("min_han_share", "han_characters", "characters"),
-    Rule("max_digit_share", "digit_characters", "characters"),
-    Rule("min_kana_share", "kana_characters", "alphabetic_characters"),
-    Rule("max_kana_share", "kana_characters", "alphabetic_characters"),
-    Rule("min_hangul_share", "hangul_characters", "alphabetic_characters"),
-    Rule("min_latin_share", "latin_characters", "alphabetic_characters"),
-    Rule("min_cyrillic_share", "cyrillic_characters", "alphabetic_characters"),
-    Rule("min_arabic_share", "arabic_characters", "alphabetic_characters"),
-    Rule("max_traditional_share", "traditional_characters", "variety_characters"),
-    Rule("max_simplified_share", "simplified_characters", "variety_characters"),
-    Rule("max_cantonese_share", "cantonese_characters", "han_characters"),
-)
 LANGUAGE_RULE = "languages"
 OVERLAP_RULE = "test_overlap"  # holds questions of the recipe's evaluation sets
 RULE_NAMES = (LANGUAGE_RULE, *(rule.key for rule in RULES), OVERLAP_RULE)
@@ -114,7 +67,20 @@ def _fails(measures: pa.RecordBatch, rule: Rule, limit: float, rows: np.ndarray)
     # Counts are below 2^32, so int64 products are exact while the threshold's terms are small; else Python
     # integers.
     kind = np.int64 if max(exact.numerator, exact.denominator) < 1 << 31 else object
-    value = measures[rule.measure].to_numpy()[rows].astype(kind)
-    per = measures[rule.per].to_numpy()[rows].astype(kind) if isinstance(rule.per, str) else rule.per
+    value = _count(measures, rule, rule.measure, rows).astype(kind)
+    per = _count(measures, rule, rule.per, rows).astype(kind) if isinstance(rule.per, str) else rule.per
     left, right = value * exact.denominator, per * exact.numerator
     return np.asarray(left < right if rule.key.startswith("min_") else left > right, bool)
+
+
+def _count(measures: pa.RecordBatch, rule: Rule, expression: str, rows: np.ndarray) -> np.ndarray:
+    total = np.zeros(len(rows), np.int64)
+    for sign, name in terms_of(expression):
+        if measures[name].null_count:
+            groups = ", ".join(f"{group!r}" for group in sorted(groups_of(rule)))
+            raise UsageError(
+                f"{rule.key} compares counts that this run did not make: run it again with "
+                f"annotate.measures = [{groups}] (no page is read again for that)"
+            )
+        total += sign * measures[name].to_numpy()[rows].astype(np.int64)
+    return total

@@ -14,7 +14,7 @@ phrase of a policy. The forms differ in three points:
 
 A sentence ends with one or more of . ? ! followed by white space or the end of the line, closing quotes and
 brackets in between, and a line that was kept has at least one. (Peers use NLTK's punkt, which also knows
-abbreviations.) Columns: schema.C4_COUNTS.
+abbreviations.) Columns: counts.C4_COUNTS.
 """
 
 from functools import cache
@@ -22,13 +22,13 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 
+from pipeline.counts import C4_COUNTS
 from pipeline.kernels import unicode_classes as unicode
 from pipeline.kernels.buffers import text_buffers
 from pipeline.kernels.jit import kernel
 from pipeline.kernels.lines import find_newline
 from pipeline.kernels.phrases import Phrases, meaning_at, phrase_table
 from pipeline.kernels.words import read_character
-from pipeline.schema import C4_COUNTS
 
 MAX_WORD_CHARACTERS = 1_000
 LONG_LINE_CHARACTERS = 200  # mC4 asks for three lines of at least so many
@@ -38,6 +38,7 @@ _POLICY = (
 )  # fmt: skip
 _EDIT = np.frombuffer(b"[edit]", np.uint8)
 _NEEDED = np.frombuffer(b"[citation needed]", np.uint8)
+_FIRST_WORD = 9  # characters of "[citation"
 _TFDS, _FINEWEB = 0, 2
 _KEPT, _SENTENCES, _ENDED, _LONG = 0, 3, 6, 9
 _LOREM, _JAVASCRIPT, _CURLY, _IS_POLICY = 1, 2, 4, 8
@@ -95,7 +96,12 @@ def _measure_line(text, start, stop, tables, phrases, found):
         if code_point == 0x5B:  # [
             cut = _citation(text, at, stop)
             if cut > at:
-                length += cut - at
+                if cut - at == _NEEDED.size:  # two words to who counts before it is cut out
+                    words += 1
+                    longest = max(longest, length + _FIRST_WORD)
+                    length = np.int64(_NEEDED.size - _FIRST_WORD - 1)
+                else:
+                    length += cut - at
                 line += cut - at - 1
                 at = cut
                 continue

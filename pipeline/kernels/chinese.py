@@ -1,5 +1,5 @@
 """Counts behind the rules of Chinese corpora: MAP-NEO (filter.py, as it is meant) and ChineseWebText
-(preprocess.py). What other rules need stands in text.py. Columns: schema.CHINESE_COUNTS.
+(preprocess.py). What other rules need stands in text.py. Columns: counts.CHINESE_COUNTS.
 
 Entropy is computed in integers, from logarithms of 2^-32 nats, so that no float decides. Runs of 13
 characters are looked for in the first million characters of a text, white space left out.
@@ -11,12 +11,12 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 
+from pipeline.counts import CHINESE_COUNTS
 from pipeline.kernels import unicode_classes as unicode
 from pipeline.kernels.buffers import read_only, text_buffers
 from pipeline.kernels.jit import kernel
 from pipeline.kernels.repetition import all_candidates, count_occurrences, next_candidates, ngram_tables
 from pipeline.kernels.words import mix_bits, read_character
-from pipeline.schema import CHINESE_COUNTS
 
 RUN = 13
 _MOST_CHARACTERS = 1_000_000

@@ -1,6 +1,6 @@
 """Which column of the count matrix holds what, as constants that kernels can use.
 
-The order is that of `schema.TEXT_COUNTS`, which says what each count means; a test holds the two together.
+The order is that of `counts.TEXT_COUNTS`, which says what each count means; a test holds the two together.
 Written out here, and not read from the schema, because a kernel's cached machine code contains these numbers
 and must be compiled again when they change (see `jit.source_digest`).
 """

@@ -7,12 +7,13 @@
   top n-gram is the longest among the most frequent, and nothing if none is repeated; every word in a repeated
   n-gram counts once.
 
-Columns: schema.MEASURE_GROUPS.
+Columns: counts.MEASURE_GROUPS.
 """
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.counts import DCLM_COUNTS, DOLMA_COUNTS
 from pipeline.kernels import unicode_classes as unicode
 from pipeline.kernels.buffers import text_buffers
 from pipeline.kernels.jit import kernel
@@ -27,7 +28,6 @@ from pipeline.kernels.repetition import (
 )
 from pipeline.kernels.word_list import empty_word_list, hash_bytes, list_words, stop_words
 from pipeline.kernels.words import read_character
-from pipeline.schema import DCLM_COUNTS, DOLMA_COUNTS
 
 _FIRST_DUPLICATE = LAST_TOP + 1
 _TOPS = LAST_TOP - FIRST_TOP + 1

@@ -1,6 +1,6 @@
 """Which scripts the letters of a text belong to, and which Chinese it is written in, as integer counts.
 
-`schema.SCRIPT_COUNTS` says what each count is; nothing is judged here. One byte per code point, a bit for
+`counts.SCRIPT_COUNTS` says what each count is; nothing is judged here. One byte per code point, a bit for
 each count, in one frozen table (`scripts-v1.npz`, Unicode 14.0, written by `python -m
 pipeline.kernels.scripts`).
 
@@ -30,12 +30,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.counts import SCRIPT_COUNTS
 from pipeline.kernels.buffers import read_only, text_buffers
 from pipeline.kernels.fold import HANS_TABLE
 from pipeline.kernels.jit import count_zeros, kernel, load_eight
 from pipeline.kernels.unicode_classes import HANGUL, KANA, LETTER, classify
 from pipeline.kernels.words import decode
-from pipeline.schema import SCRIPT_COUNTS
 
 TABLE_FILE = Path(__file__).with_name("scripts-v1.npz")
 CODE_POINTS = 0x32000  # up to the end of Han extension H: no letter counted here comes after it

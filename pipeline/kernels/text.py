@@ -1,7 +1,7 @@
 """The integer counts behind Gopher's, C4's, FineWeb's and FineWeb2's rules, for every document of a batch.
 
 Nothing is judged here: a rule compares two of these counts (a share as two integers, never a float) when it
-decides. `schema.TEXT_COUNTS` says what each count is. A character is a Unicode code point; `words.py` says
+decides. `counts.TEXT_COUNTS` says what each count is. A character is a Unicode code point; `words.py` says
 what a word is, `lines.py` what lines, paragraphs and their repetitions are.
 
 Text is expected as the normalise stage leaves it (NFC, "\\n" line ends); other line separators are white
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.counts import TEXT_COUNTS
 from pipeline.kernels import count_columns as column
 from pipeline.kernels import unicode_classes as unicode
 from pipeline.kernels.buffers import read_only, text_buffers
@@ -25,7 +26,6 @@ from pipeline.kernels.lines import ELLIPSIS, FULL_STOP, NEWLINE, count_lines, se
 from pipeline.kernels.repetition import count_ngrams, ngram_tables
 from pipeline.kernels.word_list import empty_word_list, list_words, ones, stop_words
 from pipeline.kernels.words import read_character
-from pipeline.schema import TEXT_COUNTS
 
 # FineWeb2, configs/cmn_Hani.yml, as far as single characters can tell: their list, "·" included.
 STOP_WORDS_ZH = "的年在月是和日了於·為有被人中为他與後也而由"

@@ -26,7 +26,6 @@ from pipeline.decide.thresholds import (
     LANGUAGE_RULE,
     OVERLAP_RULE,
     RULE_NAMES,
-    RULES,
     failing_rules,
     max_test_hits,
     thresholds_for,
@@ -37,6 +36,7 @@ from pipeline.phase import Job, need_rows
 from pipeline.report.contamination import explain_overlaps
 from pipeline.report.lineage import find_copies, frozen_repeats
 from pipeline.report.run_folder import read_document, split_locator
+from pipeline.rules import RULES, terms_of
 
 SHOWN_MEMBERS = 10
 _EXCERPT_CHARACTERS = 400
@@ -121,14 +121,19 @@ def explain_rules(job: Job, kind: str, measures: pa.RecordBatch) -> list[dict[st
     for rule in RULES:
         limit = getattr(limits, rule.key)
         if limit is not None:
-            value = measures[rule.measure][0].as_py()
-            per = measures[rule.per][0].as_py() if isinstance(rule.per, str) else rule.per
+            value = count_of(measures, rule.measure)
+            per = count_of(measures, rule.per) if isinstance(rule.per, str) else rule.per
             of = f"{rule.measure} / {rule.per}" if isinstance(rule.per, str) else rule.measure
             explained.append({"rule": rule.key, "of": of, "value": [value, per], "threshold": limit})
     if most is not None and job.recipe.decontaminate.checks(kind):
         hits = measures["test_hits"][0].as_py()
         explained.append({"rule": OVERLAP_RULE, "of": "test_hits", "value": [hits, 1], "threshold": most})
     return [{**rule, "passes": not failing[rule["rule"]]} for rule in explained]
+
+
+def count_of(measures: pa.RecordBatch, expression: str) -> int:
+    """What a rule compares of the one row of `measures`: a column, or several added up or taken off."""
+    return sum(sign * measures[name][0].as_py() for sign, name in terms_of(expression))
 
 
 def share(value: list[int]) -> Fraction | None:

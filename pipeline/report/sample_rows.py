@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.config import UsageError
+from pipeline.counts import TEXT_COUNTS
 from pipeline.decide.edits import apply_edits
 from pipeline.decide.repeats_step import edits_of_part
 from pipeline.parts import PartFile
@@ -40,7 +41,7 @@ _DOCUMENT = pa.schema(
         ("validation", pa.bool_()),
         ("reason", pa.string()),
         ("failing", pa.list_(_RULE)),  # all failing rules; value = "numerator/denominator" or the language
-        ("measures", pa.struct([(name, pa.uint32()) for name in schema.TEXT_COUNTS])),
+        ("measures", pa.struct([(name, pa.uint32()) for name in TEXT_COUNTS])),
         ("cluster_size", pa.uint32()),
         ("text", pa.string()),  # before its edits
         ("edited", pa.string()),  # after them
@@ -98,7 +99,7 @@ def _documents(job: Job, part: int, rows: list[int]) -> Iterator[dict[str, Any]]
             "language_score": counts["language_score"] / schema.SCORE_STEPS,
             **{name: decision[name] for name in ("kept", "validation", "reason")},
             "failing": [_failing(rule) for rule in explain_rules(job, kind, measure) if not rule["passes"]],
-            "measures": {name: counts[name] for name in schema.TEXT_COUNTS},
+            "measures": {name: counts[name] for name in TEXT_COUNTS},
             "cluster_size": clusters["cluster_size"][at].as_py(),
             "text": document["text"],
             "edited": edited[at],

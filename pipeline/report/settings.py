@@ -1,12 +1,12 @@
 """Which keys of a finished run's recipe can be changed without reading, comparing or encoding again."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import orjson
 
-from pipeline.config import Recipe, RecipeError, Thresholds, nearest
+from pipeline.config import Recipe, RecipeError, nearest
 from pipeline.recipe_file import apply_setting, recipe_from_tree, recipe_to_tree
+from pipeline.rules import RULES, groups_of, measured_groups
 
 _SOURCE_KEYS = ("repeats", "weight", "priority")
 _MIXTURE_KEYS = {
@@ -63,6 +63,15 @@ def check_key(recipe: Recipe, key: str) -> None:
         raise RecipeError(f"--set {key}: {why}{nearest(key, simulated_keys(recipe))}")
 
 
+def _counted_rules(recipe: Recipe, kind: str) -> list[str]:
+    """The rules for a kind whose counts the run has made."""
+    made = {*recipe.annotate.measures, *measured_groups(recipe.decide.thresholds, kind)}
+    rules = [rule.key for rule in RULES if groups_of(rule) <= made]
+    if not recipe.annotate.paragraph_languages:
+        rules.remove("min_paragraph_language_share")
+    return ["languages", *rules]
+
+
 def simulated_keys(recipe: Recipe) -> list[str]:
     """Every key that simulate takes, as far as this recipe names kinds and languages, and its mixture reads
     it.
@@ -74,10 +83,7 @@ def simulated_keys(recipe: Recipe) -> list[str]:
     keys += [f"mixture.{name}" for name in _MIXTURE_KEYS[method]]
     of_source = ("priority", *{"repeats": ("repeats",), "weights": ("weight",)}.get(method, ()))
     keys += [f"sources.{source.name}.{name}" for source in recipe.sources for name in of_source]
-    rules = [rule.name for rule in fields(Thresholds)]
-    if not recipe.annotate.paragraph_languages:  # the run has judged none
-        rules.remove("min_paragraph_language_share")
     for kind, by_language in recipe.decide.thresholds.items():
         for language in by_language:
-            keys += [f"decide.thresholds.{kind}.{language}.{rule}" for rule in rules]
+            keys += [f"decide.thresholds.{kind}.{language}.{rule}" for rule in _counted_rules(recipe, kind)]
     return keys

@@ -121,7 +121,7 @@ def test_wrong_settings_are_refused(setting: str, word: str) -> None:
         (["quickstart", "--set", "annotate.engine=resilliparse"], "resiliparse"),
         (["quickstart", "--set", "sources.web.paths=['/nowhere/*.gz']"], "/nowhere"),
         (["quickstart", "--set", "annotate.language_model=/nowhere/lid.bin"], "annotate.language_model"),
-        (["quickstart", "--set", f"annotate.language_model={__file__}"], "no fastText model"),
+        (["quickstart", "--set", f"annotate.language_model={__file__}"], "is no fastText"),
         (["quickstart", "--set", 'decide.thresholds.web.default.languages=["eng"]'], "no language 'eng'"),
         (["quickstart", "--set", "pack.vocabulary=sluice-23k"], "pack.vocabulary"),
         (

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.counts import SCRIPT_COUNTS
 from pipeline.kernels import scripts
 from pipeline.kernels.fold import HANS_TABLE
 from pipeline.kernels.scripts import CANTONESE, build_classes, count_scripts, load_classes
-from pipeline.schema import SCRIPT_COUNTS
 
 NAMES = {
     "kana_characters": ("HIRAGANA ", "KATAKANA ", "HALFWIDTH KATAKANA ", "KATAKANA-HIRAGANA PROLONGED "),

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.counts import TEXT_COUNTS
 from pipeline.kernels import count_columns
 from pipeline.kernels import unicode_classes as unicode
 from pipeline.kernels.text import STOP_WORDS_ZH, measure_text
 from pipeline.kernels.word_list import STOP_WORDS
-from pipeline.schema import TEXT_COUNTS
 
 REAL_TEXT = Path(__file__).resolve().parents[3] / "../shared/data/text"
 LANGUAGES = [
