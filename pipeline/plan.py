@@ -110,7 +110,7 @@ def package_path(path: str) -> str:
 
 
 def find_hashes(recipe: Recipe) -> dict[str, str]:
-    """sha256 of every model and vocabulary file that the recipe names; raises RecipeError if one is not
+    """sha256 of every model, vocabulary and list that the recipe names; raises RecipeError if one is not
     there.
     """
     hashes = {}
@@ -123,6 +123,14 @@ def find_hashes(recipe: Recipe) -> dict[str, str]:
             hashes[name] = file_sha256(find(name))
         except (OSError, ValueError) as error:
             raise RecipeError(f"{key}: {error}") from error
+    from pipeline.decide.lists import list_sha256  # loads Numba: not before a recipe is known to be good
+
+    for key in ("block_lists", "allow_lists"):
+        for path in getattr(recipe.decide, key):
+            try:
+                hashes[path] = list_sha256(path)
+            except (OSError, ValueError) as error:
+                raise RecipeError(f"decide.{key}: {error}") from error
     return hashes
 
 

@@ -7,6 +7,7 @@ Nothing here touches a file.
 import dataclasses
 import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 from pipeline.config import (
     COMPONENTS,
@@ -26,6 +27,7 @@ from pipeline.config import (
     Minhash,
     Recipe,
     RecipeError,
+    Source,
     Thresholds,
     nearest,
 )
@@ -68,6 +70,11 @@ def check_recipe(recipe: Recipe) -> None:
         raise RecipeError("decide.survivor names a key twice")
     _one_of(decide.repeated, REPEATED, "decide.repeated")
     _within(decide.repeated_characters, 1, 1 << 31, "decide.repeated_characters")
+    for source in recipe.sources:
+        _check_licence(source, decide.licences)
+    for name in ("licences", "block_lists", "allow_lists"):
+        if not all(getattr(decide, name)):
+            raise RecipeError(f"decide.{name} holds an empty name")
     _check_rehydrate(decide.rehydrate, most=max(source.repeats for source in recipe.sources))
     for kind, by_language in decide.thresholds.items():
         _one_of(kind, (*KINDS, "default"), "decide.thresholds")
@@ -110,6 +117,20 @@ def _check_rehydrate(steps: tuple[tuple[int, ...], ...], *, most: float) -> None
     factor = max((step[1] for step in steps), default=1)
     if factor * max(most, 1) > MAX_COPIES:
         raise RecipeError(f"decide.rehydrate: {factor} x {most:g} repeats are more than {MAX_COPIES} copies")
+
+
+def _check_licence(source: Source, passing: tuple[str, ...]) -> None:
+    """A source of which no record could pass would be read for nothing."""
+    if source.fields.licence and source.format not in ("jsonl", "parquet"):
+        raise RecipeError(f"sources.{source.name}.fields.licence: records of {source.format} have no fields")
+    if source.fields.licence or not passing:
+        return
+    if not any(fnmatchcase(source.licence, pattern) for pattern in passing):
+        raise RecipeError(
+            f"decide.licences: nothing of sources.{source.name} could pass. Its licence is {source.licence!r}"
+            f"{nearest(source.licence, passing)}, and no fields.licence gives its records others: take the "
+            "source out, or let its licence pass"
+        )
 
 
 def _check_thresholds(thresholds: Thresholds, key: str) -> None:

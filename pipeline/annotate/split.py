@@ -105,6 +105,7 @@ def read_documents(
         "id": source.fields.id,
         "url": source.fields.url,
         "date": source.fields.date,
+        "licence": source.fields.licence,
     }
     records = read_split(
         spans,
@@ -239,6 +240,7 @@ def _assemble(
         "index": indexes,
         "url": urls,
         "date": pa.array([record.date for record in records], pa.string()),
+        "licence": pa.array([record.licence for record in records], pa.string()),
         **{name: texts[name] for name in _TEXT_COLUMNS},
         "text_digest": text_digests(texts["text"]),
         "url_digest": url_digests(urls),

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.decide import survivors
+from pipeline.decide.provenance import choices, decided_columns, fail_provenance, provenance_columns
 from pipeline.decide.thresholds import RULE_NAMES, RULES, failing_rules
 from pipeline.dedup.earlier import all_parts, earlier_runs, part_batches
 from pipeline.kernels.keyed import mix
@@ -43,7 +44,7 @@ def _keys_of_decisions(job: Job) -> Iterator[tuple[int, bytes]]:
     """The parts that have to be decided: all, where a survivor may have changed."""
     sources = [(source.name, source.kind, source.priority) for source in job.recipe.sources]
     earlier = [run.content for run in earlier_runs(job)]
-    made_of = fingerprint(_VERSION, job.recipe.seed, job.recipe.decide, sources, _upstream(job), earlier)
+    made_of = fingerprint(_VERSION, job.recipe.seed, choices(job), sources, _upstream(job), earlier)
     for part, row in enumerate(read_rows(job, "decisions", range(job.parts))):
         if not is_done(job, row, made_of):
             yield part, made_of.encode()
@@ -78,8 +79,10 @@ def evaluate_rules(job: Job, documents: pa.RecordBatch, measures: pa.RecordBatch
     if not documents.num_rows:
         return np.zeros((0, len(RULE_NAMES)), bool)
     name = documents["source"][0].as_py()
-    kind = next(source.kind for source in job.recipe.sources if source.name == name)
-    return failing_rules(measures, kind, job.recipe.decide.thresholds)
+    source = next(source for source in job.recipe.sources if source.name == name)
+    failing = failing_rules(measures, source.kind, job.recipe.decide.thresholds)
+    fail_provenance(job, documents, source, failing)
+    return failing
 
 
 def find_members(job: Job, part: int) -> Iterator[np.ndarray]:
@@ -89,7 +92,8 @@ def find_members(job: Job, part: int) -> Iterator[np.ndarray]:
         return
     ranks = {source.name: (source.priority, source.dump) for source in job.recipe.sources}
     start = schema.locator(part, 0)
-    for documents, measures, clusters in joined_batches(job, part, _DOCUMENT_COLUMNS):
+    columns = list(dict.fromkeys([*_DOCUMENT_COLUMNS, *provenance_columns(job)]))
+    for documents, measures, clusters in joined_batches(job, part, columns):
         shared = clusters["cluster_size"].to_numpy() > 1
         members = np.zeros(documents.num_rows, survivors.MEMBER)
         members["cluster"] = clusters["cluster"].to_numpy()
@@ -183,7 +187,7 @@ def _finish_decisions(job: Job, part: int, payload: bytes, blocks: Iterable[byte
     start = 0
     with storage.scratch() as scratch:
         writer = PartWriter(scratch, "decisions", part, decisions)
-        for documents, measures, clusters in joined_batches(job, part, ["id", "source"]):
+        for documents, measures, clusters in joined_batches(job, part, decided_columns(job)):
             with timings.stage("rules"):
                 failing = evaluate_rules(job, documents, measures)
             with timings.stage("survivors"):

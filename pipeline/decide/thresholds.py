@@ -53,8 +53,9 @@ RULES = (
     Rule("min_han_share", "han_characters", "characters"),
     Rule("max_digit_share", "digit_characters", "characters"),
 )
-LANGUAGE_RULE = "languages"
-RULE_NAMES = (LANGUAGE_RULE, *(rule.key for rule in RULES))
+# Not on measures: where a document comes from (provenance.py), and its language.
+LICENCE_RULE, LIST_RULE, LANGUAGE_RULE = "licences", "blocked", "languages"
+RULE_NAMES = (LICENCE_RULE, LIST_RULE, LANGUAGE_RULE, *(rule.key for rule in RULES))
 
 
 def thresholds_for(table: Mapping[str, Mapping[str, Thresholds]], kind: str, language: str) -> Thresholds:
@@ -67,16 +68,17 @@ def failing_rules(
     measures: pa.RecordBatch, kind: str, table: Mapping[str, Mapping[str, Thresholds]]
 ) -> np.ndarray:
     """bool [rows, len(RULE_NAMES)]: which rule each document of one kind fails; a share of nothing fails no
-    maximum.
+    maximum, and measures say nothing of licence and lists.
     """
+    of_language = RULE_NAMES.index(LANGUAGE_RULE)
     languages = np.asarray(measures["language"].to_pylist(), dtype=object)
     failing = np.zeros((measures.num_rows, len(RULE_NAMES)), bool)
     for language in sorted(set(languages)):
         rows = np.flatnonzero(languages == language)
         thresholds = thresholds_for(table, kind, language)
         if thresholds.languages is not None and language not in thresholds.languages:
-            failing[rows, 0] = True
-        for number, rule in enumerate(RULES, start=1):
+            failing[rows, of_language] = True
+        for number, rule in enumerate(RULES, start=of_language + 1):
             limit = getattr(thresholds, rule.key)
             if limit is not None:
                 failing[rows, number] = _fails(measures, rule, limit, rows)

@@ -19,9 +19,19 @@ from pipeline import schema
 from pipeline.annotate.digests import url_digests
 from pipeline.config import Source
 from pipeline.decide.edits import apply_edits
+from pipeline.decide.lists import has_lists, load_lists
 from pipeline.decide.mixture import MICRO, rehydration
+from pipeline.decide.phase import evaluate_rules
+from pipeline.decide.provenance import licences_of
 from pipeline.decide.repeats_step import with_repeats
-from pipeline.decide.thresholds import LANGUAGE_RULE, RULE_NAMES, RULES, failing_rules, thresholds_for
+from pipeline.decide.thresholds import (
+    LANGUAGE_RULE,
+    LICENCE_RULE,
+    LIST_RULE,
+    RULE_NAMES,
+    RULES,
+    thresholds_for,
+)
 from pipeline.dedup.clusters import forest_files
 from pipeline.dedup.earlier import whose_part
 from pipeline.phase import Job, need_rows
@@ -30,7 +40,7 @@ from pipeline.report.run_folder import read_document, split_locator
 
 SHOWN_MEMBERS = 10
 _EXCERPT_CHARACTERS = 400
-_BRIEF = ("id", "source", "path", "offset", "index", "url", "date", "title")
+_BRIEF = ("id", "source", "path", "offset", "index", "url", "date", "licence", "title")
 
 
 def explain_document(job: Job, locator: int) -> dict[str, Any]:
@@ -51,6 +61,7 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
         "part": part,
         "row": row,
         "source": {name: getattr(source, name) for name in ("name", "kind", "licence", "priority")},
+        "licence": document["licence"] or source.licence,
         **{
             name: document[name]
             for name in ("path", "offset", "length", "index", "url", "date", "charset", "title")
@@ -59,7 +70,7 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
         "language_score": counts.pop("language_score") / schema.SCORE_STEPS,
         "excerpt": excerpt,
         "measures": counts,
-        "rules": explain_rules(job, source.kind, measures),
+        "rules": explain_rules(job, source, documents, measures),
         "decision": {name: decision[name] for name in ("kept", "reason", "failing", "validation")},
         "cluster": _cluster(job, cluster, decision),
         "edits": edits.to_pylist()[0],
@@ -76,7 +87,7 @@ def brief_document(job: Job, locator: int) -> dict[str, Any]:
     document = read_document(own, "documents", schema.locator(number, row), _BRIEF).to_pylist()[0]
     source = find_source(own, document["source"])
     run = {} if own is job else {"run": own.output}
-    return {**document, "id": document["id"].hex(), "licence": source.licence, **run}
+    return {**document, "id": document["id"].hex(), "licence": document["licence"] or source.licence, **run}
 
 
 def read_excerpt(job: Job, locator: int, characters: int) -> str:
@@ -91,18 +102,19 @@ def find_source(job: Job, name: str) -> Source:
     return next(source for source in job.recipe.sources if source.name == name)
 
 
-def explain_rules(job: Job, kind: str, measures: pa.RecordBatch) -> list[dict[str, Any]]:
+def explain_rules(
+    job: Job, source: Source, documents: pa.RecordBatch, measures: pa.RecordBatch
+) -> list[dict[str, Any]]:
     """Every rule that the recipe sets for this kind and language: its exact value, the threshold, and whether
     it passes.
 
-    `measures` has one row. `value` is the exact share as [numerator, denominator], or the language.
+    `documents` and `measures` have one row. `value` is the exact share as [numerator, denominator], or in
+    words: the language, the licence, the entry of a list.
     """
     language = measures["language"][0].as_py()
-    limits = thresholds_for(job.recipe.decide.thresholds, kind, language)
-    failing = dict(
-        zip(RULE_NAMES, failing_rules(measures, kind, job.recipe.decide.thresholds)[0].tolist(), strict=True)
-    )
-    explained: list[dict[str, Any]] = []
+    limits = thresholds_for(job.recipe.decide.thresholds, source.kind, language)
+    failing = dict(zip(RULE_NAMES, evaluate_rules(job, documents, measures)[0].tolist(), strict=True))
+    explained: list[dict[str, Any]] = list(_explain_provenance(job, source, documents))
     if limits.languages is not None:
         explained.append(
             {"rule": LANGUAGE_RULE, "of": "language", "value": language, "threshold": list(limits.languages)}
@@ -115,6 +127,17 @@ def explain_rules(job: Job, kind: str, measures: pa.RecordBatch) -> list[dict[st
             of = f"{rule.measure} / {rule.per}" if isinstance(rule.per, str) else rule.measure
             explained.append({"rule": rule.key, "of": of, "value": [value, per], "threshold": limit})
     return [{**rule, "passes": not failing[rule["rule"]]} for rule in explained]
+
+
+def _explain_provenance(job: Job, source: Source, documents: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    decide = job.recipe.decide
+    if decide.licences:
+        licence = licences_of(documents, source)[0]
+        yield {"rule": LICENCE_RULE, "of": "licence", "value": licence, "threshold": list(decide.licences)}
+    if has_lists(job):
+        found = load_lists(job).explain(documents["url"][0].as_py())
+        names = [path.rstrip("/").rpartition("/")[2] for path in (*decide.block_lists, *decide.allow_lists)]
+        yield {"rule": LIST_RULE, "of": "url", "value": found, "threshold": names}
 
 
 def share(value: list[int]) -> Fraction | None:

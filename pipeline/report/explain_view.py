@@ -91,7 +91,7 @@ def _provenance(document: dict[str, Any]) -> Table:
         "title": document["title"],
         "url": document["url"],
         "id": document["id"],
-        "source": f"{source['name']} ({source['kind']}), licence {source['licence']}",
+        "source": f"{source['name']} ({source['kind']}), licence {document['licence']}",
         "file": place,
         "date": document["date"],
         "charset": document["charset"],

@@ -73,6 +73,7 @@ def build_manifest(job: Job, audit: Audit) -> dict[str, Any]:
         "ledger": [{"phase": phase_of(entry.stage), **asdict(entry)} for entry in audit.totals.entries],
         "sources": sources,
         "repeated": describe_repeats(audit.rows),
+        "lists": [dict(row.notes) for row in audit.rows.get("work/lists", ())],
         "dedup": describe_duplicates(job, audit.rows, audit.totals),
         "vocabulary": {
             "file": vocabulary.file,

@@ -10,7 +10,7 @@ from pipeline.recipe_file import apply_setting, recipe_from_tree, recipe_to_tree
 
 _SOURCE_KEYS = ("repeats", "priority")
 _PACK_KEYS = ("row_tokens", "shard_rows")
-_CUT_KEYS = ("repeated", "repeated_characters")
+_FROZEN_KEYS = ("repeated", "repeated_characters", "block_lists", "allow_lists")
 
 # What changing a key would mean, by the beginning of the key.
 _NEEDS = {
@@ -19,6 +19,8 @@ _NEEDS = {
     "deduplicate": "clusters would have to be found again",
     "decide.repeated": "other passages would be cut out, and texts encoded again",
     "decide.repeated_characters": "other passages would be cut out, and texts encoded again",
+    "decide.block_lists": "the lists would have to be read",
+    "decide.allow_lists": "the lists would have to be read",
     "pack.vocabulary": "every text would have to be encoded again",
     "seed": "every random choice would fall differently",
     "sources": "other documents would be read",
@@ -38,7 +40,7 @@ def check_key(recipe: Recipe, key: str) -> None:
     """RecipeError, saying why and naming the nearest key that can be simulated, for one that cannot."""
     first, _, rest = key.partition(".")
     allowed = (
-        (first == "decide" and rest and rest not in _CUT_KEYS)
+        (first == "decide" and rest and rest not in _FROZEN_KEYS)
         or (first == "pack" and rest in _PACK_KEYS)
         or (first == "sources" and rest.rpartition(".")[2] in _SOURCE_KEYS)
     )
@@ -56,7 +58,7 @@ def check_key(recipe: Recipe, key: str) -> None:
 
 def simulated_keys(recipe: Recipe) -> list[str]:
     """Every key that simulate takes, as far as this recipe names kinds and languages."""
-    keys = ["decide.survivor", "decide.validation_share", "decide.rehydrate"]
+    keys = ["decide.survivor", "decide.validation_share", "decide.rehydrate", "decide.licences"]
     keys += [f"pack.{name}" for name in _PACK_KEYS]
     keys += [f"sources.{source.name}.{name}" for source in recipe.sources for name in _SOURCE_KEYS]
     for kind, by_language in recipe.decide.thresholds.items():

@@ -20,6 +20,7 @@ from pipeline.config import Recipe
 from pipeline.decide import phase as decide
 from pipeline.decide.mixture import copies as number_of_copies
 from pipeline.decide.mixture import rehydration, repeats_to_micro
+from pipeline.decide.provenance import decided_columns
 from pipeline.decide.survivors import MEMBER, VERDICT
 from pipeline.decide.thresholds import RULE_NAMES
 from pipeline.dedup.earlier import all_parts
@@ -139,8 +140,9 @@ def _choose_both(job: Job, changed: Job, part: int, verdicts: np.ndarray) -> Ite
     """The stored decisions of a part and the new ones, batch by batch."""
     file = need_rows(job, "decisions", [part])[0].file("decisions")
     stored = read_batches(job.storage(), file, columns=["kept", "validation", "reason"])
+    columns = list(dict.fromkeys([*decided_columns(job), *decided_columns(changed)]))
     first = 0
-    for joined, decisions in zip(decide.joined_batches(job, part, ["id", "source"]), stored, strict=True):
+    for joined, decisions in zip(decide.joined_batches(job, part, columns), stored, strict=True):
         documents, measures, clusters = joined
         here = verdicts[(verdicts["row"] >= first) & (verdicts["row"] < first + documents.num_rows)]
         failing = decide.evaluate_rules(changed, documents, measures)
