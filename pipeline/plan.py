@@ -5,6 +5,7 @@ Made once, before any work, and written to `plan.json`. All that can be known to
 path that matches nothing, a file that two sources claim, a model or vocabulary file that is not there.
 """
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ from pipeline.phase import Job
 from pipeline.recipe_file import recipe_to_tree
 from pipeline.storage import Storage
 
+TAKEDOWNS = "takedown.json"  # in the run's folder: what was taken down (decide/takedowns.py)
 PACKAGE_PREFIX = "package://"  # paths inside pipeline/quickstart
 _PARTS_PER_PARTITION = 16  # a part scatters about 4 MB into a shuffle family: partitions stay near 64 MB
 _LEAST_PARTITIONS = 8
@@ -72,7 +74,7 @@ class Estimate:
 
 def make_plan(recipe: Recipe, storage: Storage) -> Plan:
     """Lists and cuts up all inputs; raises RecipeError for whatever would fail later."""
-    hashes = find_hashes(recipe)
+    hashes = {**find_hashes(recipe), **hash_of_takedowns(storage)}
     known = _read_known(storage)
     inputs: list[tuple[str, InputFile]] = []
     splits: list[bytes] = []
@@ -91,6 +93,12 @@ def make_plan(recipe: Recipe, storage: Storage) -> Plan:
         cut = plan_splits(files, format=source.format, split_bytes=recipe.annotate.split_bytes)
         splits += [split_to_bytes(source.name, spans) for spans in cut]
     return Plan(recipe, hashes, tuple(inputs), tuple(splits))
+
+
+def hash_of_takedowns(storage: Storage) -> dict[str, str]:
+    """sha256 of the requests in a run's folder, by their name; nothing if there are none."""
+    requests = storage.read_bytes(TAKEDOWNS)
+    return {TAKEDOWNS: hashlib.sha256(requests).hexdigest()} if requests else {}
 
 
 def _read_known(storage: Storage) -> dict[tuple[str, int, int], str]:

@@ -4,6 +4,7 @@ Members of clusters meet in one packed shuffle by cluster; what they learn goes 
 one. Documents that are alone never leave their part.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -12,8 +13,9 @@ import pyarrow as pa
 from pipeline import schema
 from pipeline.decide import survivors
 from pipeline.decide.provenance import choices, decided_columns, fail_provenance, provenance_columns
+from pipeline.decide.takedowns import NOBODY, TAKEDOWN, count_taken, taken_by
 from pipeline.decide.thresholds import RULE_NAMES, RULES, failing_rules
-from pipeline.dedup.earlier import all_parts, earlier_runs, part_batches
+from pipeline.dedup.earlier import all_parts, earlier_runs, part_batches, whose_part
 from pipeline.kernels.keyed import mix
 from pipeline.ledger import IN, OUT, Count
 from pipeline.parts import PartWriter, read_batches
@@ -117,13 +119,14 @@ def _find_earlier_members(job: Job, part: int) -> Iterator[np.ndarray]:
     clusters = [batch.to_struct_array() for batch in read_batches(job.storage(), file)]
     joined = pa.concat_arrays(clusters) if clusters else pa.array([], pa.struct([]))
     start = 0
-    for decisions in part_batches(job, part, "decisions", ["kept", "cluster_id"]):
+    _, number, _ = whose_part(job, part)  # where it survived, also if it was taken down: its text stays out
+    for decisions in part_batches(job, part, "decisions", ["survivor", "cluster_id"]):
         here = pa.RecordBatch.from_struct_array(joined.slice(start, decisions.num_rows))
         members = np.zeros(decisions.num_rows, survivors.MEMBER)
         first = schema.locator(part, start)
         members["cluster"] = here["cluster"].to_numpy()
         members["locator"] = np.arange(first, first + decisions.num_rows, dtype=np.uint64)
-        members["passes"] = decisions["kept"].to_numpy(zero_copy_only=False)
+        members["passes"] = survivors.stands_for_itself(decisions["survivor"], schema.locator(number, start))
         members["id"] = members["digest"] = _big_endian(decisions["cluster_id"])
         start += decisions.num_rows
         yield members[here["cluster_size"].to_numpy() > 1]
@@ -184,6 +187,7 @@ def _finish_decisions(job: Job, part: int, payload: bytes, blocks: Iterable[byte
     timings, storage, count = Timings(), job.storage(), Count()
     verdicts = np.frombuffer(b"".join(blocks), survivors.VERDICT)
     decisions = schema.arrow_schema(schema.DECISIONS)
+    taken: Counter[int] = Counter()
     start = 0
     with storage.scratch() as scratch:
         writer = PartWriter(scratch, "decisions", part, decisions)
@@ -198,9 +202,12 @@ def _finish_decisions(job: Job, part: int, payload: bytes, blocks: Iterable[byte
             for reason in batch["reason"].drop_null().value_counts().to_pylist():
                 if reason["values"]:
                     count.add("decide", reason["values"], reason["counts"])
+            count_taken(job, documents, taken)
             writer.write(batch)
             start += documents.num_rows
-        commit(job, "decisions", part, made_of=payload.decode(), files=[writer.finish()], count=count)
+        notes = {"taken": sorted(taken.items())} if taken else {}  # documents by the number of the request
+        files, made_of = [writer.finish()], payload.decode()
+        commit(job, "decisions", part, made_of=made_of, files=files, count=count, notes=notes)
     timings.save(storage, "decisions", part)
 
 
@@ -237,10 +244,12 @@ def decide_batch(
     by = np.full(rows, "", object)
     by[at] = survivors.name_deciders(verdicts["by"], job.recipe.decide.survivor)
     by[survivor == survivors.NONE] = ""
-    kept = passes & (survivor == locators)
+    taken = taken_by(job, documents) != NOBODY
+    kept = passes & (survivor == locators) & ~taken
     first_rule = failing.argmax(axis=1)
     names = np.asarray([*RULE_NAMES, DUPLICATE, ""], object)
     reason = names[np.where(kept, len(RULE_NAMES) + 1, np.where(passes, len(RULE_NAMES), first_rule))]
+    reason[taken] = TAKEDOWN
     where, which = np.nonzero(failing)
     offsets = np.searchsorted(where, np.arange(rows + 1)).astype(np.int32)
     failing_names = pa.DictionaryArray.from_arrays(which.astype(np.int32), pa.array(RULE_NAMES)).cast(

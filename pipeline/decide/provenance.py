@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from pipeline.config import Source
 from pipeline.decide.lists import has_lists, lists_content, load_lists
+from pipeline.decide.takedowns import takedown_columns
 from pipeline.decide.thresholds import LICENCE_RULE, LIST_RULE, RULE_NAMES
 from pipeline.phase import Job
+from pipeline.plan import TAKEDOWNS
 
 
 def provenance_columns(job: Job) -> list[str]:
@@ -23,14 +25,15 @@ def provenance_columns(job: Job) -> list[str]:
 
 def decided_columns(job: Job) -> list[str]:
     """The columns of documents/ that decisions are made of, but for survivors."""
-    return ["id", "source", *provenance_columns(job)]
+    return list(dict.fromkeys(["id", "source", *provenance_columns(job), *takedown_columns(job)]))
 
 
 def choices(job: Job) -> tuple[Any, ...]:
-    """What the recipe says of decisions; of lists what is in them, not where they lie."""
+    """What recipe and takedowns say of decisions; of lists what is in them, not where they lie."""
     decide = job.recipe.decide
     licences = [(source.name, source.licence) for source in job.recipe.sources] if decide.licences else []
-    return replace(decide, block_lists=(), allow_lists=()), licences, lists_content(job)
+    choices = replace(decide, block_lists=(), allow_lists=())
+    return choices, licences, lists_content(job), job.hashes.get(TAKEDOWNS, "")
 
 
 def fail_provenance(job: Job, documents: pa.RecordBatch, source: Source, failing: np.ndarray) -> None:

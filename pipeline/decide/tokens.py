@@ -16,6 +16,8 @@ from pipeline import schema
 from pipeline.decide.edits import apply_edits
 from pipeline.decide.mixture import MICRO, rehydration, repeats_to_micro
 from pipeline.decide.repeats_step import edits_of_part
+from pipeline.decide.survivors import stands_for_itself
+from pipeline.decide.takedowns import Aside, has_takedowns, takedown_columns
 from pipeline.ledger import IN, OUT, Count
 from pipeline.pack.encode import Encoder, load_encoder
 from pipeline.pack.exchange import plan_dealing
@@ -56,7 +58,10 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
     files = [need_rows(job, step, [part])[0].file(step) for step in _READ]
     sizes = [batch[0].to_numpy() for batch in read_batches(storage, files[-1], columns=["cluster_size"])]
     factors = rehydration(np.concatenate([np.empty(0, np.uint32), *sizes]), job.recipe.decide.rehydrate)
-    columns = (["id", "source", "text"], ["language"], ["kept", "validation"])
+    survivor = ["survivor"] if has_takedowns(job) else []
+    columns = (["id", "source", "text", *takedown_columns(job)], ["language"])
+    columns = (*columns, ["kept", "validation", *survivor])
+    aside = Aside()
     edits = edits_of_part(job, part)
     drawn_tokens: Counter[tuple[str, str, bool]] = Counter()
     kept_tokens: Counter[tuple[str, str, bool]] = Counter()
@@ -70,32 +75,36 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
         )
         for documents, measures, decisions in timings.each("read", zip(*batches, strict=True)):
             kept = decisions["kept"]
+            if has_takedowns(job):  # what was taken down is encoded, too, and set aside
+                kept = pa.array(stands_for_itself(decisions["survivor"], schema.locator(part, first)))
             rows = np.flatnonzero(kept.to_numpy(zero_copy_only=False)).astype(np.uint32)
             with timings.stage("edits"):
                 here = edits.slice(first, documents.num_rows)
                 text = apply_edits(documents["text"].filter(kept), here.filter(kept))
             with timings.stage("encode"):
                 tokens = encoder.encode_batch(text)
-            lengths = np.diff(tokens.offsets.to_numpy())
-            validation = decisions["validation"].filter(kept)
-            keys = zip(
-                documents["source"].filter(kept).to_pylist(),
-                measures["language"].filter(kept).to_pylist(),
-                validation.to_pylist(),
-                strict=True,
-            )
             factor = factors[rows.astype(np.int64) + first]
+            arrays = [pa.array(rows + np.uint32(first)), documents["id"].filter(kept)]
+            arrays += [decisions["validation"].filter(kept), pa.array(factor.astype(np.uint16)), tokens]
+            encoded = pa.RecordBatch.from_arrays(arrays, schema=schema.ENCODED)
+            sources, languages = documents["source"].filter(kept), measures["language"].filter(kept)
+            if has_takedowns(job):
+                named = documents.select(["id", "source", *takedown_columns(job)]).filter(kept)
+                stays = pa.array(aside.set_aside(job, named, encoded))
+                encoded = encoded.filter(stays)
+                sources, languages, factor = sources.filter(stays), languages.filter(stays), factor[stays]
+            lengths = encoded["tokens"].value_lengths().to_numpy()
+            of_group = (sources.to_pylist(), languages.to_pylist(), encoded["validation"].to_pylist())
+            keys = zip(*of_group, strict=True)
             empty += int(np.count_nonzero(lengths == 0))
             for key, length, times in zip(keys, lengths.tolist(), factor.tolist(), strict=True):
                 kept_tokens[key] += length
                 drawn_tokens[key] += (length + 1) * times  # one <|endoftext|> each
                 kept_documents[key] += 1
-            count.add("encode", IN, int(kept.true_count))
-            count.add("encode", OUT, len(tokens), tokens=int(lengths.sum()))
-            arrays = [pa.array(rows + np.uint32(first)), documents["id"].filter(kept), validation]
-            arrays += [pa.array(factor.astype(np.uint16)), tokens]
+            count.add("encode", IN, int(decisions["kept"].true_count))
+            count.add("encode", OUT, encoded.num_rows, tokens=int(lengths.sum()))
             with timings.stage("write"):
-                writer.write(pa.RecordBatch.from_arrays(arrays, schema=schema.ENCODED))
+                writer.write(encoded)
             first += documents.num_rows
         notes = {
             "kept": [
@@ -103,6 +112,7 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
                 for key in sorted(kept_tokens)
             ],
             "empty": empty,  # documents of which the edits left nothing
+            **aside.notes(),
         }
         commit(
             job,
@@ -134,6 +144,10 @@ def _finish_mixture(job: Job, number: int, payload: bytes, blocks: Iterable[byte
             kept[source, split, "documents"] += documents
             kept[source, split, "tokens"] += tokens
             kept[source, split, "drawn"] += drawn
+        if taken := row.notes.get("taken"):  # stays in the dealing, so that all else lies where it lay
+            for *_, validation, factor, tokens in taken["documents"]:
+                split, times = ("validation", 1) if validation else ("train", factor)
+                kept[taken["source"], split, "drawn"] += (tokens + 1) * times
     sources, row_tokens = [], Counter[str]()
     for source in job.recipe.sources:
         micro = repeats_to_micro(source.repeats)
@@ -144,7 +158,7 @@ def _finish_mixture(job: Job, number: int, payload: bytes, blocks: Iterable[byte
         }
         sources.append({"name": source.name, "repeats_micro": micro, **facts})
         row_tokens["train"] += kept[source.name, "train", "drawn"] * micro // MICRO
-        row_tokens["validation"] += facts["validation_tokens"] + facts["validation_documents"]
+        row_tokens["validation"] += kept[source.name, "validation", "drawn"]
     dealings = {}
     for split in SPLITS:
         shards = number_of_shards(row_tokens[split], job.recipe.pack.row_tokens, job.recipe.pack.shard_rows)

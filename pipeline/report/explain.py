@@ -24,6 +24,7 @@ from pipeline.decide.mixture import MICRO, rehydration
 from pipeline.decide.phase import evaluate_rules
 from pipeline.decide.provenance import licences_of
 from pipeline.decide.repeats_step import with_repeats
+from pipeline.decide.takedowns import TAKEDOWN
 from pipeline.decide.thresholds import (
     LANGUAGE_RULE,
     LICENCE_RULE,
@@ -56,6 +57,8 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
     part, row = split_locator(locator)
     edits = with_repeats(job, part, measures["edits"], first=row)
     excerpt = apply_edits(documents["text"], edits)[0].as_py()[:_EXCERPT_CHARACTERS]
+    if decision["reason"] == TAKEDOWN:
+        excerpt = ""  # what was taken down is shown nowhere
     return {
         "id": document["id"].hex(),
         "part": part,

@@ -69,6 +69,7 @@ def render_page(job: Job, manifest: Mapping[str, Any]) -> str:
         kept=_kept(facts),
         more_kept=_more_kept(facts),
         duplicates=view_duplicates(job.recipe, manifest["dedup"]),
+        takedowns=manifest["takedowns"],
         sources=_sources(manifest),
         splits=_splits(manifest),
         phases=_phases(facts),

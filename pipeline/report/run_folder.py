@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.config import UsageError
 from pipeline.dedup.candidates import FAMILIES
 from pipeline.phase import Job, load_plan, need_rows
-from pipeline.plan import Plan
+from pipeline.plan import TAKEDOWNS, Plan
 from pipeline.recipe_file import recipe_from_tree
 from pipeline.storage import Storage
 
@@ -27,11 +27,18 @@ def open_run(output: str) -> Job:
     """The job of a finished run; FileNotFoundError without a run, LookupError where one is not finished."""
     storage = Storage.open(output)
     tree = load_plan(storage)
-    if _planned(storage.read_json("MANIFEST.json") or {}) != _planned(tree):
+    manifest = storage.read_json("MANIFEST.json") or {}
+    taken = manifest.get("environment", {}).get("files", {}).get(TAKEDOWNS)
+    if not is_finished(storage, tree) or taken != tree["hashes"].get(TAKEDOWNS):
         raise UsageError(
             f"the run in {output} is not finished: `sluice run` with the same --output goes on with it"
         )
     return open_planned(output)
+
+
+def is_finished(storage: Storage, plan: dict[str, Any]) -> bool:
+    """Whether a plan was run to its end, whatever has to be taken down since."""
+    return _planned(storage.read_json("MANIFEST.json") or {}) == _planned(plan)
 
 
 def open_planned(output: str) -> Job:
