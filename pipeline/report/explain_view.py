@@ -42,11 +42,8 @@ def row_table(found: dict[str, Any]) -> Table:
 
 def document_panel(document: dict[str, Any]) -> Panel:
     """The way of one document (explain.explain_document)."""
-    blocks: list[Any] = [
-        _provenance(document),
-        _heading("Text"),
-        shown(document["excerpt"] + " …", style="dim"),
-    ]
+    excerpt = f"{document['excerpt']} …" if document["excerpt"] else "not shown"
+    blocks: list[Any] = [_provenance(document), _heading("Text"), shown(excerpt, style="dim")]
     blocks += [_heading("Rules of the recipe"), _rules(document["rules"])]
     blocks += [_heading("Measures"), _measures(document["measures"])]
     if document["overlaps"]:
@@ -73,6 +70,8 @@ def _verdict(document: dict[str, Any]) -> tuple[str, str]:
             else f"in training, {times} cop{'y' if times == 1 else 'ies'}"
         )
         return f"kept: {where}", "green"
+    if decision["reason"] == "takedown":
+        return "taken down", "red"
     if decision["reason"] == "duplicate":
         return "dropped: duplicate", "yellow"
     more = len(decision["failing"]) - 1
@@ -94,7 +93,7 @@ def _provenance(document: dict[str, Any]) -> Table:
         "title": document["title"],
         "url": document["url"],
         "id": document["id"],
-        "source": f"{source['name']} ({source['kind']}), licence {source['licence']}",
+        "source": f"{source['name']} ({source['kind']}), licence {document['licence']}",
         "file": place,
         "date": document["date"],
         "charset": document["charset"],
