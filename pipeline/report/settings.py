@@ -76,7 +76,10 @@ def simulated_keys(recipe: Recipe) -> list[str]:
     keys += [f"mixture.{name}" for name in _MIXTURE_KEYS[method]]
     of_source = ("priority", *{"repeats": ("repeats",), "weights": ("weight",)}.get(method, ()))
     keys += [f"sources.{source.name}.{name}" for source in recipe.sources for name in of_source]
+    rules = [rule.name for rule in fields(Thresholds)]
+    if not recipe.annotate.paragraph_languages:  # the run has judged none
+        rules.remove("min_paragraph_language_share")
     for kind, by_language in recipe.decide.thresholds.items():
         for language in by_language:
-            keys += [f"decide.thresholds.{kind}.{language}.{rule.name}" for rule in fields(Thresholds)]
+            keys += [f"decide.thresholds.{kind}.{language}.{rule}" for rule in rules]
     return keys

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,14 @@ def test_estimates_fall_back_from_language_to_source_to_all() -> None:
     simulation.before["web", "en"] = Tally(tokens=10)
     simulation.kept_characters["web", "en"] = 40
     assert simulation.estimate(("web", "en"), 401) == 100
+
+
+def test_a_rule_on_paragraphs_needs_a_run_that_judged_them(small_run: Path) -> None:
+    recipe = open_run(str(small_run)).recipe
+    key = "decide.thresholds.web.en.min_paragraph_language_share"
+    assert key not in simulated_keys(recipe)
+    with pytest.raises(RecipeError, match=r"annotate\.paragraph_languages = true"):
+        change_recipe(recipe, [f"{key}=0.5"])
+    judged = replace(recipe, annotate=replace(recipe.annotate, paragraph_languages=True))
+    assert key in simulated_keys(judged)
+    assert change_recipe(judged, [f"{key}=0.5"]).decide.thresholds["web"]["en"].min_words == 50
