@@ -201,7 +201,7 @@ def save_plan(plan: Plan, storage: Storage) -> None:
         save_index(storage, plan.index, plan.hashes[HASH_NAME])
     tree = {
         "recipe": recipe_to_tree(plan.recipe),
-        "hashes": dict(plan.hashes),
+        "hashes": dict(sorted(plan.hashes.items())),
         "inputs": [{"source": source, **asdict(file)} for source, file in plan.inputs],
         "evaluation": [{"set": name, **asdict(file)} for name, file in plan.evaluation],
         "splits": [orjson.Fragment(split) for split in plan.splits],

@@ -34,7 +34,7 @@ from pipeline.storage import Storage
 MARK = "export.json"
 SUFFIXES = {"parquet": ".parquet", "jsonl": ".jsonl.gz"}
 _NO_COUNTS = ("language", "language_score", "edits", "test_spans")
-_COUNTS = [column.name for column in MEASURES if column.name not in _NO_COUNTS]
+COUNTS = [column.name for column in MEASURES if column.name not in _NO_COUNTS]
 _DOCUMENTS = ["id", "source", "url", "date", "licence", "title", "text"]
 _GZIP_LEVEL = 6
 
@@ -119,7 +119,7 @@ def _kept_batches(job: Job, part: int) -> Iterator[pa.RecordBatch]:
     rows, lengths = encoded_lengths(job, part)
     columns = {
         "documents": _DOCUMENTS,
-        "measures": ["language", "language_score", *_COUNTS],
+        "measures": ["language", "language_score", *COUNTS],
         "decisions": ["kept", "validation"],
     }
     parts = [
@@ -173,8 +173,8 @@ def _exported(
         "validation": validation,
     }
     return pa.RecordBatch.from_arrays(
-        [arrays[name] for name in SCHEMA.names] + [measures[name] for name in _COUNTS],
-        names=[*SCHEMA.names, *_COUNTS],
+        [arrays[name] for name in SCHEMA.names] + [measures[name] for name in COUNTS],
+        names=[*SCHEMA.names, *COUNTS],
     )
 
 

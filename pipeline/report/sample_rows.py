@@ -25,6 +25,7 @@ from pipeline.decide.thresholds import cuts_questions
 from pipeline.parts import PartFile
 from pipeline.phase import Job, need_rows
 from pipeline.report.explain import explain_rules, find_source
+from pipeline.report.export import COUNTS
 from pipeline.report.run_folder import split_locator
 from pipeline.report.sample import Drawn, place_ids
 
@@ -42,7 +43,7 @@ _DOCUMENT = pa.schema(
         ("validation", pa.bool_()),
         ("reason", pa.string()),
         ("failing", pa.list_(_RULE)),  # all failing rules; value = "numerator/denominator" or words
-        ("measures", pa.struct([(name, pa.uint32()) for name in schema.TEXT_COUNTS])),
+        ("measures", pa.struct([(name, pa.uint32()) for name in COUNTS])),
         ("cluster_size", pa.uint32()),
         ("text", pa.string()),  # before its edits
         ("edited", pa.string()),  # after them
@@ -103,7 +104,7 @@ def _documents(job: Job, part: int, rows: list[int]) -> Iterator[dict[str, Any]]
             "language_score": counts["language_score"] / schema.SCORE_STEPS,
             **{name: decision[name] for name in ("kept", "validation", "reason")},
             "failing": [_failing(rule) for rule in rules if not rule["passes"]],
-            "measures": {name: counts[name] for name in schema.TEXT_COUNTS},
+            "measures": {name: counts[name] for name in COUNTS},
             "cluster_size": clusters["cluster_size"][at].as_py(),
             "text": document["text"],
             "edited": edited[at],
