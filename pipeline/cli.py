@@ -1,4 +1,4 @@
-"""The command line: `sluice run | why | simulate | export | sample | curve | doctor`.
+"""The command line: `sluice run | why | simulate | export | sample | takedown | curve | doctor`.
 
 Imports are made inside the commands, so that a wrong recipe is refused before Beam or Numba are loaded.
 """
@@ -83,6 +83,12 @@ def build_parser() -> argparse.ArgumentParser:
     sample.add_argument("--edited", default="both", help="text before or after its edits, or both (default)")
     sample.add_argument("--format", help="jsonl, parquet or text (default: by the file's name)")
     sample.add_argument("--output", dest="file", help="file to write, mode 0600: the text is not masked")
+    takedown = commands.add_parser("takedown", help="take documents out of a finished run, for good")
+    takedown.add_argument("output")
+    for name, what in (("ids", "document ids"), ("urls", "URLs"), ("domains", "domains")):
+        takedown.add_argument(f"--{name}", metavar="FILE", help=f"{what}, one a line; # for comments")
+    takedown.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
+    takedown.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes")
     curve = commands.add_parser("curve", help="how similar documents must be to be found as duplicates")
     curve.add_argument("recipe", nargs="?", default="web-en-zh", help="a packaged recipe, or a TOML file")
     curve.add_argument("--preset", metavar="NAME", help="with a peer's numbers instead of the recipe's own")
@@ -146,6 +152,13 @@ def _sample(options: argparse.Namespace, console: Console) -> int:
     )
 
 
+def _takedown(options: argparse.Namespace, console: Console) -> int:
+    from pipeline.takedown import read_asked, take_down
+
+    asked = read_asked(ids=options.ids, urls=options.urls, domains=options.domains)
+    return take_down(options.output, asked, console, dry_run=options.dry_run, workers=options.workers)
+
+
 def _curve(options: argparse.Namespace, console: Console) -> int:
     from pipeline.recipe_file import load_recipe
     from pipeline.report.curve_view import print_curve, print_presets, with_preset
@@ -170,6 +183,7 @@ COMMANDS = {
     "simulate": _simulate,
     "export": _export,
     "sample": _sample,
+    "takedown": _takedown,
     "curve": _curve,
     "doctor": _doctor,
 }

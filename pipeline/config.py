@@ -79,6 +79,7 @@ class Fields:
     id: str = "id"
     url: str = "url"
     date: str = "date"
+    licence: str = ""  # the record's own licence; where it has none, that of the source stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,11 @@ class Decide:
     rehydrate: tuple[tuple[int, ...], ...] = ()
     repeated: str = "none"  # one of REPEATED: which repetitions across kept documents become edits
     repeated_characters: int = 30  # least length of such a line or paragraph
+    licences: tuple[str, ...] = ()  # that pass: names or shell patterns ("CC0-*"); empty = all
+    # Files or folders of domains and URLs (decide/lists.py): what is on a block list is dropped unless it is
+    # on an allow list, too; with allow lists alone, all else is dropped.
+    block_lists: tuple[str, ...] = ()
+    allow_lists: tuple[str, ...] = ()
     # thresholds[kind][language]; "default" stands for every kind or language that is not named
     thresholds: Mapping[str, Mapping[str, Thresholds]] = field(default_factory=dict)
 

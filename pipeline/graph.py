@@ -15,8 +15,8 @@ from apache_beam.pvalue import PCollection
 
 from pipeline.annotate import phase as annotate
 from pipeline.config import MAX_ROUNDS, Recipe
+from pipeline.decide import lists, repeats_step, tokens
 from pipeline.decide import phase as decide
-from pipeline.decide import repeats_step, tokens
 from pipeline.dedup import clusters, components, quality, stars, verified
 from pipeline.dedup import phase as dedup
 from pipeline.pack import phase as pack
@@ -39,10 +39,12 @@ def phases_of(recipe: Recipe) -> tuple[Phase, ...]:
     joined = stars.star_steps(recipe.deduplicate.rounds) if by_stars else (components.COMPONENTS,)
     compared = (dedup.CANDIDATES, dedup.GROUPS, verified.VERIFIED)
     cut = () if recipe.decide.repeated == "none" else (repeats_step.REPEATS,)
+    decide_by = recipe.decide
+    listed = (lists.LISTS,) if decide_by.block_lists or decide_by.allow_lists else ()
     return (
         Phase("annotate", (annotate.DOCUMENTS,)),
         Phase("deduplicate", (*compared, *joined, clusters.CLUSTERS, *quality.STEPS)),
-        Phase("decide", (decide.DECISIONS, *cut, tokens.ENCODED, tokens.MIXTURE)),
+        Phase("decide", (*listed, decide.DECISIONS, *cut, tokens.ENCODED, tokens.MIXTURE)),
         Phase("pack", (pack.EXCHANGE, pack.SHARDS)),
         Phase("report", (report.REPORT,)),
     )
@@ -60,6 +62,7 @@ STEPS = {
         *stars.star_steps(MAX_ROUNDS),
         clusters.CLUSTERS,
         *quality.STEPS,
+        lists.LISTS,
         decide.DECISIONS,
         repeats_step.REPEATS,
         tokens.ENCODED,

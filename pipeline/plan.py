@@ -5,6 +5,7 @@ Made once, before any work, and written to `plan.json`. All that can be known to
 path that matches nothing, a file that two sources claim, a model or vocabulary file that is not there.
 """
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ from pipeline.storage import Storage
 if TYPE_CHECKING:
     from pipeline.annotate.decontaminate import EvaluationIndex
 
+TAKEDOWNS = "takedown.json"  # in the run's folder: what was taken down (decide/takedowns.py)
 PACKAGE_PREFIX = "package://"  # paths inside pipeline/quickstart
 _PARTS_PER_PARTITION = 16  # a part scatters about 4 MB into a shuffle family: partitions stay near 64 MB
 _LEAST_PARTITIONS = 8
@@ -79,7 +81,7 @@ class Estimate:
 
 def make_plan(recipe: Recipe, storage: Storage) -> Plan:
     """Lists and cuts up all inputs; raises RecipeError for whatever would fail later."""
-    hashes = find_hashes(recipe)
+    hashes = {**find_hashes(recipe), **hash_of_takedowns(storage)}
     check_languages(recipe)
     known = _read_known(storage)
     inputs: list[tuple[str, InputFile]] = []
@@ -121,6 +123,12 @@ def _find_evaluation(recipe: Recipe, known: Mapping[tuple[str, int, int], str]) 
     return found
 
 
+def hash_of_takedowns(storage: Storage) -> dict[str, str]:
+    """sha256 of the requests in a run's folder, by their name; nothing if there are none."""
+    requests = storage.read_bytes(TAKEDOWNS)
+    return {TAKEDOWNS: hashlib.sha256(requests).hexdigest()} if requests else {}
+
+
 def _read_known(storage: Storage) -> dict[tuple[str, int, int], str]:
     """Identities of files that the last plan hashed, so that a rerun does not read every input twice."""
     plan = storage.read_json("plan.json")
@@ -138,7 +146,7 @@ def package_path(path: str) -> str:
 
 
 def find_hashes(recipe: Recipe) -> dict[str, str]:
-    """sha256 of every model and vocabulary file that the recipe names; raises RecipeError if one is not
+    """sha256 of every model, vocabulary and list that the recipe names; raises RecipeError if one is not
     there.
     """
     hashes = {}
@@ -151,6 +159,14 @@ def find_hashes(recipe: Recipe) -> dict[str, str]:
             hashes[name] = file_sha256(find(name))
         except (OSError, ValueError) as error:
             raise RecipeError(f"{key}: {error}") from error
+    from pipeline.decide.lists import list_sha256  # loads Numba: not before a recipe is known to be good
+
+    for key in ("block_lists", "allow_lists"):
+        for path in getattr(recipe.decide, key):
+            try:
+                hashes[path] = list_sha256(path)
+            except (OSError, ValueError) as error:
+                raise RecipeError(f"decide.{key}: {error}") from error
     return hashes
 
 
@@ -185,7 +201,7 @@ def save_plan(plan: Plan, storage: Storage) -> None:
         save_index(storage, plan.index, plan.hashes[HASH_NAME])
     tree = {
         "recipe": recipe_to_tree(plan.recipe),
-        "hashes": dict(plan.hashes),
+        "hashes": dict(sorted(plan.hashes.items())),
         "inputs": [{"source": source, **asdict(file)} for source, file in plan.inputs],
         "evaluation": [{"set": name, **asdict(file)} for name, file in plan.evaluation],
         "splits": [orjson.Fragment(split) for split in plan.splits],

@@ -7,6 +7,7 @@ Nothing here touches a file.
 import dataclasses
 import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 from pipeline.config import (
     ACTIONS,
@@ -80,6 +81,11 @@ def check_recipe(recipe: Recipe) -> None:
         raise RecipeError("decide.survivor names a key twice")
     _one_of(decide.repeated, REPEATED, "decide.repeated")
     _within(decide.repeated_characters, 1, 1 << 31, "decide.repeated_characters")
+    for source in recipe.sources:
+        _check_licence(source, decide.licences)
+    for name in ("licences", "block_lists", "allow_lists"):
+        if not all(getattr(decide, name)):
+            raise RecipeError(f"decide.{name} holds an empty name")
     _check_mixture(recipe)
     _check_rehydrate(decide.rehydrate, most=most_repeats(recipe))
     for kind, by_language in decide.thresholds.items():
@@ -211,6 +217,20 @@ def _check_decontaminate(decontaminate: Decontaminate, kinds: Sequence[str]) -> 
         raise RecipeError(
             f"{key}.kinds: no source is of kind {wanted}, so nothing would be checked; the sources are of "
             f"kind {there}, and {ALL_KINDS!r} stands for every kind"
+        )
+
+
+def _check_licence(source: Source, passing: tuple[str, ...]) -> None:
+    """A source of which no record could pass would be read for nothing."""
+    if source.fields.licence and source.format not in ("jsonl", "parquet"):
+        raise RecipeError(f"sources.{source.name}.fields.licence: records of {source.format} have no fields")
+    if source.fields.licence or not passing:
+        return
+    if not any(fnmatchcase(source.licence, pattern) for pattern in passing):
+        raise RecipeError(
+            f"decide.licences: nothing of sources.{source.name} could pass. Its licence is {source.licence!r}"
+            f"{nearest(source.licence, passing)}, and no fields.licence gives its records others: take the "
+            "source out, or let its licence pass"
         )
 
 

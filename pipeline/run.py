@@ -76,13 +76,14 @@ def run(recipe: Recipe, options: RunOptions, console: Console) -> int:
             check_earlier(job)
             print_estimate(console, estimate(plan, storage), recipe.name)
             save_plan(plan, storage)
-            return _run_phases(job, options, console)
+            return run_phases(job, options, console)
     except LockedError as error:
         console.print(f"[red]{error}", markup=True)
         return LOCKED
 
 
-def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
+def run_phases(job: Job, options: RunOptions, console: Console, names: Sequence[str] = PHASE_NAMES) -> int:
+    """Runs the phases of a planned job, or those with these names, and returns the exit code."""
     # Beam takes a second to import: not before a recipe is known to be good.
     from pipeline.annotate.phase import find_missing
     from pipeline.graph import phases_of
@@ -90,6 +91,7 @@ def _run_phases(job: Job, options: RunOptions, console: Console) -> int:
     if options.phase is not None and (missing := _missing_before(job, options.phase)):
         return _tell_missing(console, job, missing)
     phases = [phase for phase in phases_of(job.recipe)[:-1] if options.phase in (None, phase.name)]
+    phases = [phase for phase in phases if phase.name in names]
     try:
         if phases:
             _submit(job, phases, options, console)

@@ -55,6 +55,12 @@ DOCUMENTS = (
     ),
     Column("url", pa.string(), "as the record gives it, or empty", "read"),
     Column("date", pa.string(), "ISO 8601 as the record gives it, or empty", "read"),
+    Column(
+        "licence",
+        pa.string(),
+        "as the record gives it; empty where that of its source stands (decide/provenance.py)",
+        "read",
+    ),
     Column("charset", pa.string(), "the charset that the page was decoded with", "charset"),
     Column("title", pa.string(), "title of the page, or empty", "extract"),
     Column("text", pa.string(), "main text, normalised; never rewritten afterwards", "extract"),

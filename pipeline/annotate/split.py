@@ -235,6 +235,7 @@ def _assemble(
         "index": indexes,
         "url": urls,
         "date": pa.array([record.date for record in records], pa.string()),
+        "licence": pa.array([record.licence for record in records], pa.string()),
         **{name: texts[name] for name in _TEXT_COLUMNS},
         "text_digest": text_digests(texts["text"]),
         "url_digest": url_digests(urls),

@@ -4,6 +4,7 @@ Members of clusters meet in one packed shuffle by cluster; what they learn goes 
 one. Documents that are alone never leave their part.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -11,8 +12,10 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.decide import survivors
+from pipeline.decide.provenance import choices, decided_columns, fail_provenance, provenance_columns
+from pipeline.decide.takedowns import NOBODY, TAKEDOWN, count_taken, taken_by
 from pipeline.decide.thresholds import RULE_NAMES, failing_rules, max_test_hits
-from pipeline.dedup.earlier import all_parts, earlier_runs, part_batches
+from pipeline.dedup.earlier import all_parts, earlier_runs, part_batches, whose_part
 from pipeline.kernels.keyed import mix
 from pipeline.ledger import IN, OUT, Count
 from pipeline.parts import PartWriter, read_batches
@@ -40,8 +43,7 @@ def _keys_of_decisions(job: Job) -> Iterator[tuple[int, bytes]]:
     """The parts that have to be decided: all, where a survivor may have changed."""
     sources = [(source.name, source.kind, source.priority) for source in job.recipe.sources]
     earlier = [run.content for run in earlier_runs(job)]
-    rules = (job.recipe.decide, max_test_hits(job.recipe.decontaminate))
-    made_of = fingerprint(_VERSION, job.recipe.seed, rules, sources, _upstream(job), earlier)
+    made_of = fingerprint(_VERSION, job.recipe.seed, choices(job), sources, _upstream(job), earlier)
     for part, row in enumerate(read_rows(job, "decisions", range(job.parts))):
         if not is_done(job, row, made_of):
             yield part, made_of.encode()
@@ -76,9 +78,11 @@ def evaluate_rules(job: Job, documents: pa.RecordBatch, measures: pa.RecordBatch
     if not documents.num_rows:
         return np.zeros((0, len(RULE_NAMES)), bool)
     name = documents["source"][0].as_py()
-    kind = next(source.kind for source in job.recipe.sources if source.name == name)
+    source = next(source for source in job.recipe.sources if source.name == name)
     most = max_test_hits(job.recipe.decontaminate)
-    return failing_rules(measures, kind, job.recipe.decide.thresholds, most)
+    failing = failing_rules(measures, source.kind, job.recipe.decide.thresholds, most)
+    fail_provenance(job, documents, source, failing)
+    return failing
 
 
 def find_members(job: Job, part: int) -> Iterator[np.ndarray]:
@@ -88,7 +92,8 @@ def find_members(job: Job, part: int) -> Iterator[np.ndarray]:
         return
     ranks = {source.name: (source.priority, source.dump) for source in job.recipe.sources}
     start = schema.locator(part, 0)
-    for documents, measures, clusters in joined_batches(job, part, _DOCUMENT_COLUMNS):
+    columns = list(dict.fromkeys([*_DOCUMENT_COLUMNS, *provenance_columns(job)]))
+    for documents, measures, clusters in joined_batches(job, part, columns):
         shared = clusters["cluster_size"].to_numpy() > 1
         members = np.zeros(documents.num_rows, survivors.MEMBER)
         members["cluster"] = clusters["cluster"].to_numpy()
@@ -112,13 +117,14 @@ def _find_earlier_members(job: Job, part: int) -> Iterator[np.ndarray]:
     clusters = [batch.to_struct_array() for batch in read_batches(job.storage(), file)]
     joined = pa.concat_arrays(clusters) if clusters else pa.array([], pa.struct([]))
     start = 0
-    for decisions in part_batches(job, part, "decisions", ["kept", "cluster_id"]):
+    _, number, _ = whose_part(job, part)  # where it survived, also if it was taken down: its text stays out
+    for decisions in part_batches(job, part, "decisions", ["survivor", "cluster_id"]):
         here = pa.RecordBatch.from_struct_array(joined.slice(start, decisions.num_rows))
         members = np.zeros(decisions.num_rows, survivors.MEMBER)
         first = schema.locator(part, start)
         members["cluster"] = here["cluster"].to_numpy()
         members["locator"] = np.arange(first, first + decisions.num_rows, dtype=np.uint64)
-        members["passes"] = decisions["kept"].to_numpy(zero_copy_only=False)
+        members["passes"] = survivors.stands_for_itself(decisions["survivor"], schema.locator(number, start))
         members["id"] = members["digest"] = _big_endian(decisions["cluster_id"])
         start += decisions.num_rows
         yield members[here["cluster_size"].to_numpy() > 1]
@@ -179,10 +185,11 @@ def _finish_decisions(job: Job, part: int, payload: bytes, blocks: Iterable[byte
     timings, storage, count = Timings(), job.storage(), Count()
     verdicts = np.frombuffer(b"".join(blocks), survivors.VERDICT)
     decisions = schema.arrow_schema(schema.DECISIONS)
+    taken: Counter[int] = Counter()
     start = 0
     with storage.scratch() as scratch:
         writer = PartWriter(scratch, "decisions", part, decisions)
-        for documents, measures, clusters in joined_batches(job, part, ["id", "source"]):
+        for documents, measures, clusters in joined_batches(job, part, decided_columns(job)):
             with timings.stage("rules"):
                 failing = evaluate_rules(job, documents, measures)
             with timings.stage("survivors"):
@@ -193,9 +200,12 @@ def _finish_decisions(job: Job, part: int, payload: bytes, blocks: Iterable[byte
             for reason in batch["reason"].drop_null().value_counts().to_pylist():
                 if reason["values"]:
                     count.add("decide", reason["values"], reason["counts"])
+            count_taken(job, documents, taken)
             writer.write(batch)
             start += documents.num_rows
-        commit(job, "decisions", part, made_of=payload.decode(), files=[writer.finish()], count=count)
+        notes = {"taken": sorted(taken.items())} if taken else {}  # documents by the number of the request
+        files, made_of = [writer.finish()], payload.decode()
+        commit(job, "decisions", part, made_of=made_of, files=files, count=count, notes=notes)
     timings.save(storage, "decisions", part)
 
 
@@ -232,10 +242,12 @@ def decide_batch(
     by = np.full(rows, "", object)
     by[at] = survivors.name_deciders(verdicts["by"], job.recipe.decide.survivor)
     by[survivor == survivors.NONE] = ""
-    kept = passes & (survivor == locators)
+    taken = taken_by(job, documents) != NOBODY
+    kept = passes & (survivor == locators) & ~taken
     first_rule = failing.argmax(axis=1)
     names = np.asarray([*RULE_NAMES, DUPLICATE, ""], object)
     reason = names[np.where(kept, len(RULE_NAMES) + 1, np.where(passes, len(RULE_NAMES), first_rule))]
+    reason[taken] = TAKEDOWN
     where, which = np.nonzero(failing)
     offsets = np.searchsorted(where, np.arange(rows + 1)).astype(np.int32)
     failing_names = pa.DictionaryArray.from_arrays(which.astype(np.int32), pa.array(RULE_NAMES)).cast(

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.decide.edits import cut_spans, join_edits
+from pipeline.decide.survivors import stands_for_itself
 from pipeline.decide.thresholds import OVERLAP_RULE, cuts_questions
 from pipeline.dedup.candidates import digest_words, scatter_blocks, spread
 from pipeline.kernels.passages import find_passages
@@ -59,11 +60,12 @@ def _scatter_passages(
     start = schema.locator(part, 0)
     for batch, chosen in zip(
         read_batches(job.storage(), documents, columns=["id", "source", "text", "text_digest"]),
-        read_batches(job.storage(), decisions, columns=["kept", "validation"]),
+        read_batches(job.storage(), decisions, columns=["survivor", "validation"]),
         strict=True,
     ):
-        rows = np.flatnonzero(chosen["kept"].to_numpy(zero_copy_only=False))
-        kept = batch.filter(chosen["kept"])
+        survives = stands_for_itself(chosen["survivor"], start)
+        rows = np.flatnonzero(survives)
+        kept = batch.filter(pa.array(survives))
         held_out = chosen["validation"].to_numpy(zero_copy_only=False)[rows]
         dump = np.uint64(dumps[batch["source"][0].as_py()])
         order = np.where(held_out, np.uint64(0), _TRAINS) | dump << _DUMP_SHIFT

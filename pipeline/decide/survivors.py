@@ -189,6 +189,14 @@ def _sort_keys(members: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(reversed([*keys, *ties, members["locator"]]))
 
 
+def stands_for_itself(survivor: pa.Array, first: int) -> np.ndarray:
+    """bool per row of decisions whose first document has the locator `first`: what survived, which is what is
+    kept and what was taken down afterwards.
+    """
+    own = np.arange(first, first + len(survivor), dtype=np.uint64)
+    return survivor.fill_null(int(NONE)).to_numpy() == own
+
+
 def is_validation(cluster_ids: np.ndarray, share: float, seed: int) -> np.ndarray:
     """bool per row: whether a cluster is held out, by keyed hash of its 16-byte id."""
     ids = pa.Array.from_buffers(pa.binary(16), len(cluster_ids), [None, pa.py_buffer(cluster_ids.tobytes())])

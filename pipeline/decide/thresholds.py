@@ -16,9 +16,11 @@ from pipeline.rules import RULES, Rule, groups_of, terms_of
 _NEVER = Thresholds()
 
 
-LANGUAGE_RULE = "languages"
-OVERLAP_RULE = "test_overlap"  # holds questions of the recipe's evaluation sets
-RULE_NAMES = (LANGUAGE_RULE, *(rule.key for rule in RULES), OVERLAP_RULE)
+# Not on counts of the text: where a document comes from (provenance.py), its language, and whether it holds
+# questions of the recipe's evaluation sets.
+LICENCE_RULE, LIST_RULE, LANGUAGE_RULE = "licences", "blocked", "languages"
+OVERLAP_RULE = "test_overlap"
+RULE_NAMES = (LICENCE_RULE, LIST_RULE, LANGUAGE_RULE, *(rule.key for rule in RULES), OVERLAP_RULE)
 
 
 def thresholds_for(table: Mapping[str, Mapping[str, Thresholds]], kind: str, language: str) -> Thresholds:
@@ -34,16 +36,18 @@ def failing_rules(
     max_test_hits: int | None = None,
 ) -> np.ndarray:
     """bool [rows, len(RULE_NAMES)]: which rule each document of one kind fails; a share of nothing fails no
-    maximum, and without `max_test_hits` nothing fails OVERLAP_RULE.
+    maximum, measures say nothing of licence and lists, and without `max_test_hits` nothing fails
+    OVERLAP_RULE.
     """
+    of_language = RULE_NAMES.index(LANGUAGE_RULE)
     languages = np.asarray(measures["language"].to_pylist(), dtype=object)
     failing = np.zeros((measures.num_rows, len(RULE_NAMES)), bool)
     for language in sorted(set(languages)):
         rows = np.flatnonzero(languages == language)
         thresholds = thresholds_for(table, kind, language)
         if thresholds.languages is not None and language not in thresholds.languages:
-            failing[rows, 0] = True
-        for number, rule in enumerate(RULES, start=1):
+            failing[rows, of_language] = True
+        for number, rule in enumerate(RULES, start=of_language + 1):
             limit = getattr(thresholds, rule.key)
             if limit is not None:
                 failing[rows, number] = _fails(measures, rule, limit, rows)

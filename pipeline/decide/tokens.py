@@ -17,6 +17,8 @@ from pipeline.decide.edits import apply_edits
 from pipeline.decide.mixture import MICRO, rehydration
 from pipeline.decide.repeats_step import edits_of_part
 from pipeline.decide.shares import mix
+from pipeline.decide.survivors import stands_for_itself
+from pipeline.decide.takedowns import Aside, has_takedowns, takedown_columns
 from pipeline.decide.thresholds import cuts_questions
 from pipeline.ledger import IN, OUT, Count
 from pipeline.pack.encode import Encoder, load_encoder
@@ -58,7 +60,10 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
     files = [need_rows(job, step, [part])[0].file(step) for step in _READ]
     sizes = [batch[0].to_numpy() for batch in read_batches(storage, files[-1], columns=["cluster_size"])]
     factors = rehydration(np.concatenate([np.empty(0, np.uint32), *sizes]), job.recipe.decide.rehydrate)
-    columns = (["id", "source", "text"], ["language"], ["kept", "validation"])
+    survivor = ["survivor"] if has_takedowns(job) else []
+    columns = (["id", "source", "text", *takedown_columns(job)], ["language"])
+    columns = (*columns, ["kept", "validation", *survivor])
+    aside = Aside()
     edits = edits_of_part(job, part)
     drawn_tokens: Counter[tuple[str, str, bool]] = Counter()
     kept_tokens: Counter[tuple[str, str, bool]] = Counter()
@@ -72,33 +77,36 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
         )
         for documents, measures, decisions in timings.each("read", zip(*batches, strict=True)):
             kept = decisions["kept"]
+            if has_takedowns(job):  # what was taken down is encoded, too, and set aside
+                kept = pa.array(stands_for_itself(decisions["survivor"], schema.locator(part, first)))
             rows = np.flatnonzero(kept.to_numpy(zero_copy_only=False)).astype(np.uint32)
             with timings.stage("edits"):
                 here = edits.slice(first, documents.num_rows)
                 text = apply_edits(documents["text"].filter(kept), here.filter(kept))
             with timings.stage("encode"):
                 tokens = encoder.encode_batch(text)
-            lengths = np.diff(tokens.offsets.to_numpy())
-            validation = decisions["validation"].filter(kept)
-            languages = measures["language"].filter(kept)
-            keys = zip(
-                documents["source"].filter(kept).to_pylist(),
-                languages.to_pylist(),
-                validation.to_pylist(),
-                strict=True,
-            )
             factor = factors[rows.astype(np.int64) + first]
+            arrays = [pa.array(rows + np.uint32(first)), documents["id"].filter(kept)]
+            arrays += [decisions["validation"].filter(kept), pa.array(factor.astype(np.uint16))]
+            arrays += [measures["language"].filter(kept), tokens]
+            encoded = pa.RecordBatch.from_arrays(arrays, schema=schema.ENCODED)
+            sources = documents["source"].filter(kept)
+            if has_takedowns(job):
+                named = documents.select(["id", "source", *takedown_columns(job)]).filter(kept)
+                stays = pa.array(aside.set_aside(job, named, encoded))
+                encoded, sources = encoded.filter(stays), sources.filter(stays)
+            lengths = encoded["tokens"].value_lengths().to_numpy()
+            of_group = (encoded[name].to_pylist() for name in ("language", "validation"))
+            keys = zip(sources.to_pylist(), *of_group, strict=True)
             empty += int(np.count_nonzero(lengths == 0))
-            for key, length, times in zip(keys, lengths.tolist(), factor.tolist(), strict=True):
+            for key, length, times in zip(keys, lengths.tolist(), encoded["factor"].to_pylist(), strict=True):
                 kept_tokens[key] += length
                 drawn_tokens[key] += (length + 1) * times  # one <|endoftext|> each
                 kept_documents[key] += 1
-            count.add("encode", IN, int(kept.true_count))
-            count.add("encode", OUT, len(tokens), tokens=int(lengths.sum()))
-            arrays = [pa.array(rows + np.uint32(first)), documents["id"].filter(kept), validation]
-            arrays += [pa.array(factor.astype(np.uint16)), languages, tokens]
+            count.add("encode", IN, int(decisions["kept"].true_count))
+            count.add("encode", OUT, encoded.num_rows, tokens=int(lengths.sum()))
             with timings.stage("write"):
-                writer.write(pa.RecordBatch.from_arrays(arrays, schema=schema.ENCODED))
+                writer.write(encoded)
             first += documents.num_rows
         notes = {
             "kept": [
@@ -106,6 +114,7 @@ def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]
                 for key in sorted(kept_tokens)
             ],
             "empty": empty,  # documents of which the edits left nothing
+            **aside.notes(),
         }
         commit(
             job,
@@ -132,14 +141,19 @@ def _finish_mixture(job: Job, number: int, payload: bytes, blocks: Iterable[byte
     timings, count = Timings(), Count()
     kept: Counter[tuple[str, str, str]] = Counter()
     passes: Counter[tuple[str, str]] = Counter()  # tokens of one pass, by source and language
+    row_tokens: Counter[str] = Counter()
     for row in need_rows(job, "work/encoded", range(job.parts)):
         for source, language, validation, documents, tokens, drawn in row.notes["kept"]:
             split = "validation" if validation else "train"
             kept[source, split, "documents"] += documents
             kept[source, split, "tokens"] += tokens
             passes[source, language] += 0 if validation else drawn
+        if taken := row.notes.get("taken"):  # stays in the mixture, so that all else lies where it lay
+            for *_, validation, factor, language, tokens in taken["documents"]:
+                passes[taken["source"], language] += 0 if validation else (tokens + 1) * factor
+                row_tokens["validation"] += tokens + 1 if validation else 0
     mixed = mix(job.recipe, passes)
-    sources, row_tokens = [], Counter[str]()
+    sources = []
     for source in job.recipe.sources:
         facts = {
             f"{split}_{what}": kept[source.name, split, what]

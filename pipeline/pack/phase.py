@@ -4,9 +4,10 @@ Token shards have fixed names (`tokens/train-00000.arrow`), unlike all other par
 expect them. So a shard's commit row is deleted before its file is replaced, and put again after it.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,18 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.decide.mixture import copies as number_of_copies
+from pipeline.decide.takedowns import content_before
 from pipeline.ledger import IN, OUT, Count
 from pipeline.pack.exchange import Dealing, write_exchange
 from pipeline.pack.gather import gather_stream
 from pipeline.pack.shards import write_shard
+from pipeline.pack.taken import taken_copies
 from pipeline.pack.vocabulary import Vocabulary, find_vocabulary, load_ranks
 from pipeline.parts import FinishedFile, PartFile, file_sha256, finished, read_batches
-from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_rows, row_name
+from pipeline.phase import Job, Row, Step, commit, fingerprint, is_done, need_rows, read_rows, row_name
 from pipeline.timings import Timings
 
-_VERSION = 2
+_VERSION = 3
 SPLITS = ("train", "validation")
 
 
@@ -33,50 +36,66 @@ def shard_number(split: str, shard: int) -> int:
     return 2 * shard + SPLITS.index(split)
 
 
+def shard_name(split: str, shard: int) -> str:
+    """The name of a shard's file."""
+    return f"tokens/{split}-{shard:05d}.arrow"
+
+
 def planned_shards(job: Job) -> list[tuple[str, int]]:
     """(split, shard) of every shard that may get documents."""
     dealings = need_rows(job, "work/mixture", [0])[0].notes["dealings"]
     return [(split, shard) for split in SPLITS for shard in range(Dealing(**dealings[split]).shards)]
 
 
-def _shards_made_of(job: Job) -> str:
-    """Of all shards: any of them may get a copy from any part."""
-    mixture = need_rows(job, "work/mixture", [0])[0].content
-    encoded = [row.content for row in need_rows(job, "work/encoded", range(job.parts))]
-    vocabulary = job.hashes[job.recipe.pack.vocabulary]
-    return fingerprint(_VERSION, job.recipe.seed, job.recipe.pack.row_tokens, vocabulary, mixture, encoded)
-
-
-def _shards_left(job: Job, made_of: str) -> list[tuple[str, int]]:
+def _shards_left(job: Job) -> dict[tuple[str, int], str]:
+    """Shards that have to be made, and their fingerprints. Any shard may get a copy from any part, but what
+    was taken down changes only the shards that held it.
+    """
+    mixture = need_rows(job, "work/mixture", [0])[0].notes
+    encoded = need_rows(job, "work/encoded", range(job.parts))
+    repeats = [(source, language, micro) for source, language, _, micro in mixture["repeats"]]
+    shape = (job.recipe.pack.row_tokens, job.hashes[job.recipe.pack.vocabulary])
+    before = [content_before(row) for row in encoded]
+    made_of = fingerprint(_VERSION, job.recipe.seed, shape, repeats, mixture["dealings"], before)
+    gone: defaultdict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
+    for taken in taken_copies(encoded, mixture, seed=job.recipe.seed):
+        gone[taken.split, taken.shard].append((taken.id, taken.copy))
     planned = planned_shards(job)
     rows = read_rows(job, "work/shards", [shard_number(*shard) for shard in planned])
-    return [shard for shard, row in zip(planned, rows, strict=True) if not is_done(job, row, made_of)]
+    wanted = [fingerprint(made_of, sorted(gone[shard])) if shard in gone else made_of for shard in planned]
+    of_shards = zip(planned, wanted, rows, strict=True)
+    return {shard: made_of for shard, made_of, row in of_shards if not is_done(job, row, made_of)}
 
 
 # --- exchange: a part's copies, ordered by destination ------------------------------------------------------
 
 
 def _plan_exchange(job: Job) -> Iterator[tuple[int, bytes]]:
-    if not _shards_left(job, _shards_made_of(job)):
-        return  # exchange files are deleted when the shards are there
-    mixture = need_rows(job, "work/mixture", [0])[0].content
+    left = _shards_left(job)
+    mixture = need_rows(job, "work/mixture", [0])[0].notes
     parts = range(job.parts)
     encoded, rows = need_rows(job, "work/encoded", parts), read_rows(job, "work/exchange", parts)
     for part, row, done in zip(parts, encoded, rows, strict=True):
-        made_of = fingerprint(_VERSION, job.recipe.seed, mixture, part, row.content)
-        if not is_done(job, done, made_of):
+        of_source = _repeats_of_part(row, mixture)
+        made_of = fingerprint(_VERSION, job.recipe.seed, mixture["dealings"], of_source, part, row.content)
+        if done is None or done.fingerprint != made_of:
+            yield part, made_of.encode()
+            continue
+        asked_for = any((split, shard) in left for split, shard, _ in done.notes["pieces"])
+        if asked_for and not is_done(job, done, made_of):  # the files are deleted when the shards are there
             yield part, made_of.encode()
 
 
 def _finish_exchange(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> None:
     timings, storage, count = Timings(), job.storage(), Count()
     mixture = need_rows(job, "work/mixture", [0])[0].notes
-    file = need_rows(job, "work/encoded", [part])[0].file("work/encoded")
+    (row,) = need_rows(job, "work/encoded", [part])
+    file = row.file("work/encoded")
     with timings.stage("read"):
         whole = pa.Table.from_batches(list(read_batches(storage, file)), schema.ENCODED).combine_chunks()
     encoded = whole.to_batches()[0] if whole.num_rows else pa.RecordBatch.from_pylist([], schema.ENCODED)
     validation = encoded["validation"].to_numpy(zero_copy_only=False)
-    source, micro = _repeats_of_part(job, part, mixture)
+    source, micro = _repeats_of_part(row, mixture)
     languages = encoded["language"].to_pylist()
     repeats = np.array([micro[language] for language in languages], np.int64)
     repeats *= encoded["factor"].to_numpy().astype(np.int64)
@@ -110,11 +129,11 @@ def _finish_exchange(job: Job, part: int, payload: bytes, blocks: Iterable[bytes
     timings.save(storage, "work/exchange", part)
 
 
-def _repeats_of_part(job: Job, part: int, mixture: Any) -> tuple[str, dict[str, int]]:
+def _repeats_of_part(encoded: Row, mixture: Any) -> tuple[str, dict[str, int]]:
     """The source of a part's documents (a part has one; "" if none is kept), and its repeats in micro-units
     by language.
     """
-    kept = need_rows(job, "work/encoded", [part])[0].notes["kept"]
+    kept = encoded.notes["kept"]
     source = kept[0][0] if kept else ""
     return source, {language: micro for name, language, _, micro in mixture["repeats"] if name == source}
 
@@ -123,8 +142,7 @@ def _repeats_of_part(job: Job, part: int, mixture: Any) -> tuple[str, dict[str, 
 
 
 def _plan_shards(job: Job) -> Iterator[tuple[int, bytes]]:
-    made_of = _shards_made_of(job)
-    left = _shards_left(job, made_of)
+    left = _shards_left(job)
     if not left:
         return
     pieces: dict[tuple[str, int], list[tuple[int, int]]] = {shard: [] for shard in left}
@@ -133,7 +151,7 @@ def _plan_shards(job: Job) -> Iterator[tuple[int, bytes]]:
             if (split, shard) in pieces:
                 pieces[split, shard].append((part, batch))
     for (split, shard), of_shard in pieces.items():
-        yield shard_number(split, shard), orjson.dumps({"made_of": made_of, "pieces": of_shard})
+        yield shard_number(split, shard), orjson.dumps({"made_of": left[split, shard], "pieces": of_shard})
 
 
 def _finish_shards(job: Job, number: int, payload: bytes, blocks: Iterable[bytes]) -> None:
@@ -156,7 +174,7 @@ def _finish_shards(job: Job, number: int, payload: bytes, blocks: Iterable[bytes
     count.add("shards", IN, len(stream.locators), tokens=stream.tokens)
     storage.delete(row_name("work/shards", number))
     with storage.scratch() as scratch, timings.stage("write"):
-        local = scratch / f"{split}-{shard:05d}.arrow"
+        local = scratch / Path(shard_name(split, shard)).name
         summary = write_shard(local, stream, row_tokens=row_tokens, vocabulary=vocabulary, shard_number=shard)
         count.add("shards", OUT, summary.documents, tokens=summary.tokens)
         notes = {"split": split, "shard": shard, "tokens": summary.tokens}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.annotate.quarantine import ONLY_COUNTED
+from pipeline.decide.lists import has_lists
 from pipeline.dedup.candidates import FAMILIES
 from pipeline.dedup.earlier import all_parts, earlier_runs
 from pipeline.dedup.phase import candidate_keys
@@ -79,6 +80,8 @@ def collect_rows(job: Job) -> dict[str, list[Row]]:
         rows |= star_rows(job)
     else:
         rows["work/components"] = need_rows(job, "work/components", [0])
+    if has_lists(job):
+        rows["work/lists"] = need_rows(job, "work/lists", [0])
     if job.recipe.decide.repeated != "none":
         rows["work/repeats"] = need_rows(job, "work/repeats", range(job.parts))
     rows["work/recall"] = need_rows(job, "work/recall", range(job.parts))

@@ -12,12 +12,14 @@ import pyarrow as pa
 
 from pipeline.annotate.personal_data import mask_personal_data
 from pipeline.decide.edits import apply_edits
+from pipeline.decide.takedowns import TAKEDOWN, has_takedowns
 from pipeline.dedup.curve import chance_of
 from pipeline.dedup.quality import BAND_PPM, STEP_PPM
 from pipeline.dedup.verified import least_ppm
 from pipeline.ledger import Totals
 from pipeline.phase import Job, Row
 from pipeline.report.explain import brief_document, read_excerpt
+from pipeline.report.run_folder import read_document
 
 MILLION = 1_000_000
 LARGEST = 20
@@ -138,4 +140,15 @@ def _sample(job: Job, locator: int) -> dict[str, str]:
     if job.recipe.annotate.mask_personal_data:
         title = pa.array([brief["title"]])
         brief["title"] = apply_edits(title, mask_personal_data(title))[0].as_py()
+    if has_takedowns(job) and _is_taken(job, locator):
+        brief["title"] = text = ""
     return {**{name: brief[name] for name in ("id", "source", "url", "title")}, "text": text}
+
+
+def _is_taken(job: Job, locator: int) -> bool:
+    """Whether a document was taken down, or is a duplicate of one that was."""
+    decision = read_document(job, "decisions", locator, ["reason", "survivor"]).to_pylist()[0]
+    survivor = decision["survivor"]
+    if decision["reason"] == TAKEDOWN or survivor in (None, locator) or survivor >> 32 >= job.parts:
+        return decision["reason"] == TAKEDOWN
+    return _is_taken(job, survivor)

@@ -19,14 +19,19 @@ from pipeline import schema
 from pipeline.annotate.digests import url_digests
 from pipeline.config import Source
 from pipeline.decide.edits import apply_edits
+from pipeline.decide.lists import has_lists, load_lists
 from pipeline.decide.mixture import MICRO, rehydration
+from pipeline.decide.phase import evaluate_rules
+from pipeline.decide.provenance import licences_of
 from pipeline.decide.repeats_step import all_edits
 from pipeline.decide.shares import group_name
+from pipeline.decide.takedowns import TAKEDOWN
 from pipeline.decide.thresholds import (
     LANGUAGE_RULE,
+    LICENCE_RULE,
+    LIST_RULE,
     OVERLAP_RULE,
     RULE_NAMES,
-    failing_rules,
     max_test_hits,
     thresholds_for,
 )
@@ -40,7 +45,7 @@ from pipeline.rules import RULES, terms_of
 
 SHOWN_MEMBERS = 10
 _EXCERPT_CHARACTERS = 400
-_BRIEF = ("id", "source", "path", "offset", "index", "url", "date", "title")
+_BRIEF = ("id", "source", "path", "offset", "index", "url", "date", "licence", "title")
 
 
 def explain_document(job: Job, locator: int) -> dict[str, Any]:
@@ -56,11 +61,15 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
     part, row = split_locator(locator)
     edits = all_edits(job, part, measures, first=row)
     excerpt = apply_edits(documents["text"], edits)[0].as_py()[:_EXCERPT_CHARACTERS]
+    overlaps = explain_overlaps(job, part, row, documents["text"], measures)
+    if decision["reason"] == TAKEDOWN:  # what was taken down is shown nowhere
+        excerpt, overlaps = "", [{**of_set, "spans": []} for of_set in overlaps]
     return {
         "id": document["id"].hex(),
         "part": part,
         "row": row,
         "source": {name: getattr(source, name) for name in ("name", "kind", "licence", "priority")},
+        "licence": document["licence"] or source.licence,
         **{
             name: document[name]
             for name in ("path", "offset", "length", "index", "url", "date", "charset", "title")
@@ -69,8 +78,8 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
         "language_score": counts.pop("language_score") / schema.SCORE_STEPS,
         "excerpt": excerpt,
         "measures": counts,
-        "overlaps": explain_overlaps(job, part, row, documents["text"], measures),
-        "rules": explain_rules(job, source.kind, measures),
+        "overlaps": overlaps,
+        "rules": explain_rules(job, source, documents, measures),
         "decision": {name: decision[name] for name in ("kept", "reason", "failing", "validation")},
         "cluster": _cluster(job, cluster, decision),
         "edits": edits.to_pylist()[0],
@@ -87,7 +96,7 @@ def brief_document(job: Job, locator: int) -> dict[str, Any]:
     document = read_document(own, "documents", schema.locator(number, row), _BRIEF).to_pylist()[0]
     source = find_source(own, document["source"])
     run = {} if own is job else {"run": own.output}
-    return {**document, "id": document["id"].hex(), "licence": source.licence, **run}
+    return {**document, "id": document["id"].hex(), "licence": document["licence"] or source.licence, **run}
 
 
 def read_excerpt(job: Job, locator: int, characters: int) -> str:
@@ -102,18 +111,20 @@ def find_source(job: Job, name: str) -> Source:
     return next(source for source in job.recipe.sources if source.name == name)
 
 
-def explain_rules(job: Job, kind: str, measures: pa.RecordBatch) -> list[dict[str, Any]]:
+def explain_rules(
+    job: Job, source: Source, documents: pa.RecordBatch, measures: pa.RecordBatch
+) -> list[dict[str, Any]]:
     """Every rule that the recipe sets for this kind and language: its exact value, the threshold, and whether
     it passes.
 
-    `measures` has one row. `value` is the exact share as [numerator, denominator], or the language.
+    `documents` and `measures` have one row. `value` is the exact share as [numerator, denominator], or in
+    words: the language, the licence, the entry of a list.
     """
     language = measures["language"][0].as_py()
-    limits = thresholds_for(job.recipe.decide.thresholds, kind, language)
+    limits = thresholds_for(job.recipe.decide.thresholds, source.kind, language)
     most = max_test_hits(job.recipe.decontaminate)
-    fails = failing_rules(measures, kind, job.recipe.decide.thresholds, most)[0].tolist()
-    failing = dict(zip(RULE_NAMES, fails, strict=True))
-    explained: list[dict[str, Any]] = []
+    failing = dict(zip(RULE_NAMES, evaluate_rules(job, documents, measures)[0].tolist(), strict=True))
+    explained: list[dict[str, Any]] = list(_explain_provenance(job, source, documents))
     if limits.languages is not None:
         explained.append(
             {"rule": LANGUAGE_RULE, "of": "language", "value": language, "threshold": list(limits.languages)}
@@ -125,7 +136,7 @@ def explain_rules(job: Job, kind: str, measures: pa.RecordBatch) -> list[dict[st
             per = count_of(measures, rule.per) if isinstance(rule.per, str) else rule.per
             of = f"{rule.measure} / {rule.per}" if isinstance(rule.per, str) else rule.measure
             explained.append({"rule": rule.key, "of": of, "value": [value, per], "threshold": limit})
-    if most is not None and job.recipe.decontaminate.checks(kind):
+    if most is not None and job.recipe.decontaminate.checks(source.kind):
         hits = measures["test_hits"][0].as_py()
         explained.append({"rule": OVERLAP_RULE, "of": "test_hits", "value": [hits, 1], "threshold": most})
     return [{**rule, "passes": not failing[rule["rule"]]} for rule in explained]
@@ -134,6 +145,17 @@ def explain_rules(job: Job, kind: str, measures: pa.RecordBatch) -> list[dict[st
 def count_of(measures: pa.RecordBatch, expression: str) -> int:
     """What a rule compares of the one row of `measures`: a column, or several added up or taken off."""
     return sum(sign * measures[name][0].as_py() for sign, name in terms_of(expression))
+
+
+def _explain_provenance(job: Job, source: Source, documents: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    decide = job.recipe.decide
+    if decide.licences:
+        licence = licences_of(documents, source)[0]
+        yield {"rule": LICENCE_RULE, "of": "licence", "value": licence, "threshold": list(decide.licences)}
+    if has_lists(job):
+        found = load_lists(job).explain(documents["url"][0].as_py())
+        names = [path.rstrip("/").rpartition("/")[2] for path in (*decide.block_lists, *decide.allow_lists)]
+        yield {"rule": LIST_RULE, "of": "url", "value": found, "threshold": names}
 
 
 def share(value: list[int]) -> Fraction | None:

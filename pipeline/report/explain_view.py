@@ -42,11 +42,8 @@ def row_table(found: dict[str, Any]) -> Table:
 
 def document_panel(document: dict[str, Any]) -> Panel:
     """The way of one document (explain.explain_document)."""
-    blocks: list[Any] = [
-        _provenance(document),
-        _heading("Text"),
-        shown(document["excerpt"] + " …", style="dim"),
-    ]
+    excerpt = f"{document['excerpt']} …" if document["excerpt"] else "not shown"
+    blocks: list[Any] = [_provenance(document), _heading("Text"), shown(excerpt, style="dim")]
     blocks += [_heading("Rules of the recipe"), _rules(document["rules"])]
     blocks += [_heading("Measures"), _measures(document["measures"])]
     if document["overlaps"]:
@@ -73,6 +70,8 @@ def _verdict(document: dict[str, Any]) -> tuple[str, str]:
             else f"in training, {times} cop{'y' if times == 1 else 'ies'}"
         )
         return f"kept: {where}", "green"
+    if decision["reason"] == "takedown":
+        return "taken down", "red"
     if decision["reason"] == "duplicate":
         return "dropped: duplicate", "yellow"
     more = len(decision["failing"]) - 1
@@ -94,7 +93,7 @@ def _provenance(document: dict[str, Any]) -> Table:
         "title": document["title"],
         "url": document["url"],
         "id": document["id"],
-        "source": f"{source['name']} ({source['kind']}), licence {source['licence']}",
+        "source": f"{source['name']} ({source['kind']}), licence {document['licence']}",
         "file": place,
         "date": document["date"],
         "charset": document["charset"],
@@ -133,17 +132,20 @@ def _compared(rule: dict[str, Any]) -> tuple[str, Text | str, str]:
     return f"{value[0]:,} / {value[1]:,}", "-" if exact is None else f"{float(exact):.4f}", f"{threshold:,}"
 
 
-def _measures(measures: dict[str, int]) -> Table:
+def _measures(measures: dict[str, int | None]) -> Table:
     table = Table.grid(padding=(0, 2))
     for _ in range(_MEASURE_COLUMNS):
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, justify="right")
-    names = list(measures)
+    counts = {
+        name: count for name, count in measures.items() if count is not None
+    }  # null: nothing asks for it
+    names = list(counts)
     height = -(-len(names) // _MEASURE_COLUMNS)
     for row in range(height):
         cells: list[Text] = []
         for name in names[row::height]:
-            cells += [Text(name.replace("_", " "), style="dim"), Text(f"{measures[name]:,}")]
+            cells += [Text(name.replace("_", " "), style="dim"), Text(f"{counts[name]:,}")]
         table.add_row(*cells)
     return table
 

@@ -21,6 +21,7 @@ from rich.progress import track
 
 from pipeline.config import UsageError
 from pipeline.decide.edits import apply_edits
+from pipeline.decide.provenance import licences_of
 from pipeline.decide.repeats_step import edits_of_part
 from pipeline.parts import file_sha256, read_batches
 from pipeline.phase import Job, need_rows
@@ -33,8 +34,8 @@ from pipeline.storage import Storage
 MARK = "export.json"
 SUFFIXES = {"parquet": ".parquet", "jsonl": ".jsonl.gz"}
 _NO_COUNTS = ("language", "language_score", "edits", "test_spans")
-_COUNTS = [column.name for column in MEASURES if column.name not in _NO_COUNTS]
-_DOCUMENTS = ["id", "source", "url", "date", "title", "text"]
+COUNTS = [column.name for column in MEASURES if column.name not in _NO_COUNTS]
+_DOCUMENTS = ["id", "source", "url", "date", "licence", "title", "text"]
 _GZIP_LEVEL = 6
 
 SCHEMA = pa.schema(
@@ -118,7 +119,7 @@ def _kept_batches(job: Job, part: int) -> Iterator[pa.RecordBatch]:
     rows, lengths = encoded_lengths(job, part)
     columns = {
         "documents": _DOCUMENTS,
-        "measures": ["language", "language_score", *_COUNTS],
+        "measures": ["language", "language_score", *COUNTS],
         "decisions": ["kept", "validation"],
     }
     parts = [
@@ -163,7 +164,7 @@ def _exported(
     arrays = {
         **{name: documents[name] for name in ("source", "url", "date", "title")},
         "id": pa.array([identifier.hex() for identifier in documents["id"].to_pylist()]),
-        "licence": pa.array([source.licence] * documents.num_rows),
+        "licence": pa.array(licences_of(documents, source), pa.string()),
         "language": measures["language"],
         "language_score": pa.array(measures["language_score"].to_numpy() / SCORE_STEPS),
         "text": apply_edits(documents["text"], edits),
@@ -172,8 +173,8 @@ def _exported(
         "validation": validation,
     }
     return pa.RecordBatch.from_arrays(
-        [arrays[name] for name in SCHEMA.names] + [measures[name] for name in _COUNTS],
-        names=[*SCHEMA.names, *_COUNTS],
+        [arrays[name] for name in SCHEMA.names] + [measures[name] for name in COUNTS],
+        names=[*SCHEMA.names, *COUNTS],
     )
 
 

@@ -23,6 +23,7 @@ PHASE_OF_STEP = {
     "clusters": "deduplicate",
     "work/recall": "deduplicate",
     "work/precision": "deduplicate",
+    "work/lists": "decide",
     "work/repeats": "decide",
     "decisions": "decide",
     "work/encoded": "decide",

@@ -16,8 +16,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.decide.takedowns import has_takedowns, read_requests
 from pipeline.kernels.jit import TARGET
-from pipeline.pack.phase import SPLITS
+from pipeline.pack.phase import SPLITS, shard_name
+from pipeline.pack.taken import taken_copies
 from pipeline.pack.vocabulary import find_vocabulary, load_ranks
 from pipeline.parts import file_sha256
 from pipeline.phase import Job, Row, fingerprint, load_plan
@@ -77,7 +79,9 @@ def build_manifest(job: Job, audit: Audit) -> dict[str, Any]:
         "mixture": mixture,
         "repeated": describe_repeats(audit.rows),
         "decontamination": describe_contamination(job, audit.rows),
+        "lists": [dict(row.notes) for row in audit.rows.get("work/lists", ())],
         "dedup": describe_duplicates(job, audit.rows, audit.totals),
+        "takedowns": describe_takedowns(job, audit),
         "vocabulary": {
             "file": vocabulary.file,
             "sha256": vocabulary.sha256,
@@ -134,6 +138,34 @@ def describe_sources(job: Job, audit: Audit, mixture: dict[str, Any]) -> list[di
             }
         )
     return described
+
+
+def describe_takedowns(job: Job, audit: Audit) -> list[dict[str, Any]]:
+    """Per request: what was asked for, how many documents it names, how many of them would be in the corpus,
+    the tokens of their copies (ends included), and the shards that are without them.
+    """
+    if not has_takedowns(job):
+        return []
+    named: Counter[int] = Counter()
+    for row in audit.rows["decisions"]:
+        named.update(dict(row.notes.get("taken", ())))
+    mixture = audit.rows["work/mixture"][0].notes
+    copies = list(taken_copies(audit.rows["work/encoded"], mixture, seed=job.recipe.seed))
+    packed = Counter(
+        document[0]
+        for row in audit.rows["work/encoded"]
+        for document in row.notes.get("taken", {}).get("documents", ())
+    )
+    return [
+        {
+            **asdict(request),
+            "documents": named[number],
+            "in_corpus": packed[number],
+            "tokens": sum(copy.tokens for copy in copies if copy.request == number),
+            "shards": sorted({shard_name(c.split, c.shard) for c in copies if c.request == number}),
+        }
+        for number, request in enumerate(read_requests(job.storage()))
+    ]
 
 
 def describe_repeats(rows: dict[str, list[Row]]) -> dict[str, int]:

@@ -72,6 +72,7 @@ def render_page(job: Job, manifest: Mapping[str, Any]) -> str:
         more_kept=_more_kept(facts),
         duplicates=view_duplicates(job.recipe, manifest["dedup"]),
         tests=manifest["decontamination"],
+        takedowns=manifest["takedowns"],
         sources=_sources(manifest),
         groups=_groups(manifest["mixture"]),
         more_groups=max(0, len(manifest["mixture"]["groups"]) - _SHOWN_GROUPS),

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.config import UsageError
 from pipeline.dedup.candidates import FAMILIES
 from pipeline.phase import Job, load_plan, need_rows
-from pipeline.plan import Plan
+from pipeline.plan import TAKEDOWNS, Plan
 from pipeline.recipe_file import recipe_from_tree
 from pipeline.storage import Storage
 
@@ -27,11 +27,18 @@ def open_run(output: str) -> Job:
     """The job of a finished run; FileNotFoundError without a run, LookupError where one is not finished."""
     storage = Storage.open(output)
     tree = load_plan(storage)
-    if _planned(storage.read_json("MANIFEST.json") or {}) != _planned(tree):
+    manifest = storage.read_json("MANIFEST.json") or {}
+    taken = manifest.get("environment", {}).get("files", {}).get(TAKEDOWNS)
+    if not is_finished(storage, tree) or taken != tree["hashes"].get(TAKEDOWNS):
         raise UsageError(
             f"the run in {output} is not finished: `sluice run` with the same --output goes on with it"
         )
     return open_planned(output)
+
+
+def is_finished(storage: Storage, plan: dict[str, Any]) -> bool:
+    """Whether a plan was run to its end, whatever has to be taken down since."""
+    return _planned(storage.read_json("MANIFEST.json") or {}) == _planned(plan)
 
 
 def open_planned(output: str) -> Job:
@@ -92,14 +99,21 @@ def read_document(job: Job, step: str, locator: int, columns: Sequence[str] | No
     raise UsageError(f"{file.name} has {first:,} rows, no row {row:,}: it is damaged")
 
 
-def encoded_lengths(job: Job, part: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows uint32, lengths int64): the kept rows of a part in order, and the tokens of each."""
-    file = need_rows(job, "work/encoded", [part])[0].file("work/encoded")
-    rows, lengths = [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
+def encoded_lengths(job: Job, part: int, *, taken: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """(rows uint32, lengths int64): the kept rows of a part in order, and the tokens of each; with `taken`,
+    also those that were taken down since.
+    """
+    (encoded,) = need_rows(job, "work/encoded", [part])
+    file = encoded.file("work/encoded")
+    aside = encoded.notes.get("taken", {}).get("documents", ()) if taken else ()
+    rows = [np.array([document[2] for document in aside], np.uint32)]
+    lengths = [np.array([document[-1] for document in aside], np.int64)]
     with job.storage().open_input(file.name) as source:
         parquet = pq.ParquetFile(source)
         for group in range(parquet.num_row_groups):
             table = parquet.read_row_group(group, columns=["row", "tokens"], use_threads=False)
             rows.append(table["row"].to_numpy())
             lengths += [chunk.value_lengths().to_numpy().astype(np.int64) for chunk in table["tokens"].chunks]
-    return np.concatenate(rows), np.concatenate(lengths)
+    whole = np.concatenate(rows)
+    order = np.argsort(whole)
+    return whole[order], np.concatenate(lengths)[order]

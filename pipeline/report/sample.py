@@ -4,7 +4,7 @@ A stratum is what shares a source, a language or a reason (`--by`). Of each, doc
 keyed_u64(id, seed, "sample"); the sample of n takes the first of every stratum, then the second of every
 stratum, and so on (within a round, in the order of the hash). So strata have equal numbers as far as they go,
 small ones are there whole, and a larger n holds every smaller sample. Quarantined records, which have no id,
-are drawn by the id that their place would give.
+are drawn by the id that their place would give. What was taken down is never drawn.
 
 Parts are streamed: memory holds the first n of each stratum, 16 bytes each, and one batch of small columns.
 """
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pipeline import schema
 from pipeline.annotate.digests import document_ids
 from pipeline.config import UsageError, nearest
+from pipeline.decide.takedowns import TAKEDOWN
 from pipeline.kernels.keyed import keyed_u64
 from pipeline.parts import read_batches
 from pipeline.phase import Job, need_rows
@@ -100,7 +101,8 @@ def _decided(job: Job, part: int, stage: str) -> Iterator[_Candidates]:
     first = 0
     for documents, measures, decisions in zip(*steps, strict=True):
         kept = decisions["kept"].to_numpy(zero_copy_only=False)
-        of_stage = {"documents": np.ones_like(kept), "kept": kept, "dropped": ~kept}[stage]
+        taken = np.asarray(decisions["reason"].to_pylist(), object) == TAKEDOWN
+        of_stage = {"documents": ~taken, "kept": kept, "dropped": ~kept & ~taken}[stage]
         rows = np.flatnonzero(of_stage)
         columns = {
             "source": documents["source"],

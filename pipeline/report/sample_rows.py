@@ -18,12 +18,14 @@ import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.config import UsageError
-from pipeline.counts import TEXT_COUNTS
 from pipeline.decide.edits import apply_edits
+from pipeline.decide.provenance import licences_of
 from pipeline.decide.repeats_step import edits_of_part
+from pipeline.decide.thresholds import cuts_questions
 from pipeline.parts import PartFile
 from pipeline.phase import Job, need_rows
 from pipeline.report.explain import explain_rules, find_source
+from pipeline.report.export import COUNTS
 from pipeline.report.run_folder import split_locator
 from pipeline.report.sample import Drawn, place_ids
 
@@ -35,13 +37,13 @@ _SHOWN_BYTES = 32
 _RULE = pa.struct([(name, pa.string()) for name in ("rule", "of", "value", "threshold")])
 _DOCUMENT = pa.schema(
     [
-        *((name, pa.string()) for name in ("id", "source", "language", "url")),
+        *((name, pa.string()) for name in ("id", "source", "language", "url", "licence")),
         ("language_score", pa.float64()),
         ("kept", pa.bool_()),
         ("validation", pa.bool_()),
         ("reason", pa.string()),
-        ("failing", pa.list_(_RULE)),  # all failing rules; value = "numerator/denominator" or the language
-        ("measures", pa.struct([(name, pa.uint32()) for name in TEXT_COUNTS])),
+        ("failing", pa.list_(_RULE)),  # all failing rules; value = "numerator/denominator" or words
+        ("measures", pa.struct([(name, pa.uint32()) for name in COUNTS])),
         ("cluster_size", pa.uint32()),
         ("text", pa.string()),  # before its edits
         ("edited", pa.string()),  # after them
@@ -84,22 +86,25 @@ def _documents(job: Job, part: int, rows: list[int]) -> Iterator[dict[str, Any]]
         _take_rows(job, need_rows(job, step, [part])[0].file(step), rows) for step in steps
     )
     edits = measures["edits"]
-    if job.recipe.decide.repeated != "none":
+    if job.recipe.decide.repeated != "none" or cuts_questions(job.recipe.decontaminate):
         edits = edits_of_part(job, part).take(pa.array(rows))
     edited = apply_edits(documents["text"], edits).to_pylist()
-    kind = find_source(job, documents["source"][0].as_py()).kind
+    source = find_source(job, documents["source"][0].as_py())
+    licences = licences_of(documents, source)
     for at in range(len(rows)):
         document, measure = documents.slice(at, 1).to_pylist()[0], measures.slice(at, 1)
         counts, decision = measure.to_pylist()[0], decisions.slice(at, 1).to_pylist()[0]
+        rules = explain_rules(job, source, documents.slice(at, 1), measure)
         yield {
             "id": document["id"].hex(),
             "source": document["source"],
             "language": counts["language"],
             "url": document["url"],
+            "licence": licences[at],
             "language_score": counts["language_score"] / schema.SCORE_STEPS,
             **{name: decision[name] for name in ("kept", "validation", "reason")},
-            "failing": [_failing(rule) for rule in explain_rules(job, kind, measure) if not rule["passes"]],
-            "measures": {name: counts[name] for name in TEXT_COUNTS},
+            "failing": [_failing(rule) for rule in rules if not rule["passes"]],
+            "measures": {name: counts[name] for name in COUNTS},
             "cluster_size": clusters["cluster_size"][at].as_py(),
             "text": document["text"],
             "edited": edited[at],

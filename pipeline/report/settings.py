@@ -16,7 +16,7 @@ _MIXTURE_KEYS = {
 }
 _PACK_KEYS = ("row_tokens", "shard_rows")
 _TEST_KEYS = ("action", "max_hits")
-_CUT_KEYS = ("repeated", "repeated_characters")
+_FROZEN_KEYS = ("repeated", "repeated_characters", "block_lists", "allow_lists")
 
 # What changing a key would mean, by the beginning of the key.
 _NEEDS = {
@@ -26,6 +26,8 @@ _NEEDS = {
     "decide.repeated": "other passages would be cut out, and texts encoded again",
     "decide.repeated_characters": "other passages would be cut out, and texts encoded again",
     "decontaminate": "texts would have to be compared with the evaluation sets again",
+    "decide.block_lists": "the lists would have to be read",
+    "decide.allow_lists": "the lists would have to be read",
     "pack.vocabulary": "every text would have to be encoded again",
     "seed": "every random choice would fall differently",
     "sources": "other documents would be read",
@@ -45,7 +47,7 @@ def check_key(recipe: Recipe, key: str) -> None:
     """RecipeError, saying why and naming the nearest key that can be simulated, for one that cannot."""
     first, _, rest = key.partition(".")
     allowed = (
-        (first == "decide" and rest and rest not in _CUT_KEYS)
+        (first == "decide" and rest and rest not in _FROZEN_KEYS)
         or (first == "decontaminate" and rest in _TEST_KEYS)
         or (first == "pack" and rest in _PACK_KEYS)
         or (first == "mixture" and rest in _MIXTURE_KEYS["temperature"])
@@ -76,7 +78,7 @@ def simulated_keys(recipe: Recipe) -> list[str]:
     """Every key that simulate takes, as far as this recipe names kinds and languages, and its mixture reads
     it.
     """
-    keys = ["decide.survivor", "decide.validation_share", "decide.rehydrate"]
+    keys = ["decide.survivor", "decide.validation_share", "decide.rehydrate", "decide.licences"]
     keys += [f"pack.{name}" for name in _PACK_KEYS]
     keys += [f"decontaminate.{name}" for name in _TEST_KEYS]
     method = recipe.mixture.method

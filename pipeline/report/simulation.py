@@ -20,8 +20,9 @@ from pipeline.config import Recipe
 from pipeline.decide import phase as decide
 from pipeline.decide.mixture import copies as number_of_copies
 from pipeline.decide.mixture import rehydration, repeats_to_micro
+from pipeline.decide.provenance import decided_columns
 from pipeline.decide.shares import Mixed, mix
-from pipeline.decide.survivors import MEMBER, VERDICT
+from pipeline.decide.survivors import MEMBER, VERDICT, stands_for_itself
 from pipeline.decide.thresholds import RULE_NAMES
 from pipeline.dedup.earlier import all_parts
 from pipeline.parts import read_batches
@@ -50,7 +51,8 @@ class Tally:
     unknown_characters: int = 0
     unknown_copies: int = 0
     unknown_dealt_characters: int = 0  # of all copies
-    passed: int = 0  # training tokens of one pass with their ends, rehydrated copies included
+    # Training tokens of one pass with their ends, of rehydrated copies and of what was taken down, too.
+    passed: int = 0
     unknown_passed: int = 0  # copies of one pass
     unknown_passed_characters: int = 0
 
@@ -107,6 +109,7 @@ class _Chosen:
 
     failing: np.ndarray  # bool [rows, rules]
     kept: np.ndarray
+    mixed: np.ndarray  # kept, or taken down afterwards: what repeats are computed from
     validation: np.ndarray
     reason: pa.Array
 
@@ -138,7 +141,7 @@ def _count_parts(
     """Counts what both recipes keep, with these repeats in micro-units."""
     simulation = Simulation()
     for part in range(job.parts):
-        rows, lengths = encoded_lengths(job, part)
+        rows, lengths = encoded_lengths(job, part, taken=True)
         mine = verdicts[part] if part in verdicts else np.zeros(0, VERDICT)
         for batch in _choose_both(job, changed, part, mine):
             tokens = np.full(len(batch.ids), NO_TOKENS, np.int64)
@@ -178,9 +181,10 @@ class _Batch:
 def _choose_both(job: Job, changed: Job, part: int, verdicts: np.ndarray) -> Iterator[_Batch]:
     """The stored decisions of a part and the new ones, batch by batch."""
     file = need_rows(job, "decisions", [part])[0].file("decisions")
-    stored = read_batches(job.storage(), file, columns=["kept", "validation", "reason"])
+    stored = read_batches(job.storage(), file, columns=["kept", "validation", "reason", "survivor"])
+    columns = list(dict.fromkeys([*decided_columns(job), *decided_columns(changed)]))
     first = 0
-    for joined, decisions in zip(decide.joined_batches(job, part, ["id", "source"]), stored, strict=True):
+    for joined, decisions in zip(decide.joined_batches(job, part, columns), stored, strict=True):
         documents, measures, clusters = joined
         here = verdicts[(verdicts["row"] >= first) & (verdicts["row"] < first + documents.num_rows)]
         failing = decide.evaluate_rules(changed, documents, measures)
@@ -193,15 +197,16 @@ def _choose_both(job: Job, changed: Job, part: int, verdicts: np.ndarray) -> Ite
             _by_language(measures["language"]),
             measures["characters"].to_numpy().astype(np.int64),
             clusters["cluster_size"].to_numpy(),
-            _chosen(decide.evaluate_rules(job, documents, measures), decisions),
-            _chosen(failing, after),
+            _chosen(decide.evaluate_rules(job, documents, measures), decisions, locator),
+            _chosen(failing, after, locator),
         )
         first += documents.num_rows
 
 
-def _chosen(failing: np.ndarray, decisions: pa.RecordBatch) -> _Chosen:
+def _chosen(failing: np.ndarray, decisions: pa.RecordBatch, first: int) -> _Chosen:
     kept, validation = (decisions[name].to_numpy(zero_copy_only=False) for name in ("kept", "validation"))
-    return _Chosen(failing, kept, validation, decisions["reason"])
+    mixed = stands_for_itself(decisions["survivor"], first)
+    return _Chosen(failing, kept, mixed, validation, decisions["reason"])
 
 
 def _by_language(languages: pa.Array) -> dict[str, np.ndarray]:
@@ -237,14 +242,15 @@ def _tally(
     """Adds what one recipe keeps of a batch; `tokens` has NO_TOKENS where the run encoded nothing."""
     factors = rehydration(batch.cluster_sizes, recipe.decide.rehydrate)
     micro = np.zeros(len(tokens), np.int64)
-    of_language = {language: among & chosen.kept for language, among in batch.languages.items()}
-    of_language = {language: kept for language, kept in of_language.items() if kept.any()}
-    for language, kept in of_language.items():
-        micro[kept] = repeats((batch.source, language))
+    of_language = {language: among & chosen.mixed for language, among in batch.languages.items()}
+    of_language = {language: mixed for language, mixed in of_language.items() if mixed.any()}
+    for language, mixed in of_language.items():
+        micro[mixed] = repeats((batch.source, language))
     copies = number_of_copies(batch.ids, micro * factors, seed=recipe.seed).astype(np.int64)
     copies = np.where(chosen.validation, 1, copies)
     passed = np.where(chosen.validation, 0, factors)
-    for language, kept in of_language.items():
+    for language, mixed in of_language.items():
+        kept = mixed & chosen.kept
         known, unknown = kept & (tokens != NO_TOKENS), kept & (tokens == NO_TOKENS)
         tally = tallies[batch.source, language]
         tally.documents += int(np.count_nonzero(kept))
@@ -255,6 +261,7 @@ def _tally(
         tally.unknown_characters += int(batch.characters[unknown].sum())
         tally.unknown_copies += int(copies[unknown].sum())
         tally.unknown_dealt_characters += int((copies[unknown] * batch.characters[unknown]).sum())
+        known, unknown = mixed & (tokens != NO_TOKENS), mixed & (tokens == NO_TOKENS)
         tally.passed += int((passed[known] * (tokens[known] + 1)).sum())
         tally.unknown_passed += int(passed[unknown].sum())
         tally.unknown_passed_characters += int((passed[unknown] * batch.characters[unknown]).sum())

@@ -79,6 +79,13 @@ def test_recipe_survives_the_manifest() -> None:
         ({"decontaminate": {"sets": [QUIZ | {"field": "a"}]}}, ["decontaminate.sets.quiz.field", "'fields'"]),
         ({"decide": {"repeated": "words"}}, ["decide.repeated", "lines"]),
         ({"deduplicate": {"fold": "nfkc"}}, ["deduplicate.fold", "'nfkc-v1'"]),
+        ({"decide": {"licences": ["CC0-*"]}}, ["decide.licences", "sources.web", "'unknown'"]),
+        ({"decide": {"licences": ["CC0-*", ""]}}, ["decide.licences"]),
+        ({"decide": {"block_lists": [""]}}, ["decide.block_lists", "empty"]),
+        (
+            {"sources": [MINIMAL["sources"][0] | {"fields": {"licence": "license"}}]},
+            ["sources.web.fields.licence", "warc"],
+        ),
     ],
 )
 def test_wrong_values_name_the_key(change: dict[str, object], words: list[str]) -> None:
@@ -124,6 +131,7 @@ def test_wrong_settings_are_refused(setting: str, word: str) -> None:
         (["quickstart", "--set", f"annotate.language_model={__file__}"], "is no fastText"),
         (["quickstart", "--set", 'decide.thresholds.web.default.languages=["eng"]'], "no language 'eng'"),
         (["quickstart", "--set", "pack.vocabulary=sluice-23k"], "pack.vocabulary"),
+        (["quickstart", "--set", "decide.block_lists=['/nowhere/ut1']"], "/nowhere/ut1"),
         (
             ["quickstart", "--set", "sources.books.paths=['package://web/*.warc.gz']"],
             "matched by two sources",

@@ -26,7 +26,7 @@ BOTTOM |= {"recipe_check", "counts", "rules", "rule_sets", "spool"}
 MACHINERY = {"phase", "plan", "sandbox", "sandbox_child"}
 STAGES = ("annotate", "dedup", "decide", "pack", "report")
 # Modules of stages that hold steps: they read and commit parts, and may know other stages.
-STEPS = {"phase", "split", "derived", "tokens", "repeats_step"}
+STEPS = {"phase", "split", "derived", "tokens", "repeats_step", "lists", "provenance", "takedowns", "taken"}
 STEPS |= {"earlier", "texts", "verified", "components", "stars", "clusters", "quality"}
 
 

@@ -86,7 +86,7 @@ def test_counts_are_made_for_the_kinds_that_ask_for_them() -> None:
 def test_a_run_with_c4_and_one_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     texts = {
         "good": "A first line of many words. And one more.\nA second line of many words.",
-        "brace": "A line of words with a { in it.\nAnother line of many words. With two.\nAnd a third is here.",
+        "brace": "A line of words with a { in it.\nOne more line of words. It has two.\nAnd a third is here.",
         "short": "Few words.\nNo mark at the end of this line",
     }
     (tmp_path / "in").mkdir()

@@ -15,7 +15,7 @@ import orjson
 
 from pipeline.annotate.read.inflate import PIECE_BYTES, Damaged, skippable_frame_bytes
 from pipeline.annotate.read.members import Packing, begins_member, find_packing, member_opener
-from pipeline.annotate.read.records import RAW_BYTES, Outcome, Record, Skipped, SpanAccount
+from pipeline.annotate.read.records import RAW_BYTES, Outcome, Record, Skipped, SpanAccount, as_licence
 from pipeline.annotate.read.rendering import FieldNames, render_record, rendered_names
 from pipeline.annotate.read.window import Window
 
@@ -45,7 +45,7 @@ def read_jsonl(
     max_ratio: int,
     account: SpanAccount,
 ) -> Iterator[Outcome]:
-    """The lines that start in [start, end). `fields`: role (text, id, url, date …) -> name in the file."""
+    """The lines that start in [start, end). `fields`: role (see read_split) -> name in the file."""
     packing = find_packing(window)
     if packing == "plain":
         begin, stop = _next_line(window, start), _next_line(window, end)
@@ -183,7 +183,8 @@ def _to_outcome(
         text, reason = (found, "") if isinstance(found, str) else ("", "missing_text")
     if reason:
         return Skipped(span, offset, length, index, reason, content[:RAW_BYTES], url, True)
-    return Record(span, offset, length, index, "text", text.encode(), url, date, source_id, "")
+    licence = as_licence(row.get(fields.get("licence", "")))
+    return Record(span, offset, length, index, "text", text.encode(), url, date, source_id, "", licence)
 
 
 def _as_text(value: object) -> str:

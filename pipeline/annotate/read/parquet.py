@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from pipeline.annotate.read.inflate import RATIO_FREE_BYTES
-from pipeline.annotate.read.records import RAW_BYTES, Outcome, Record, Skipped, SpanAccount
+from pipeline.annotate.read.records import RAW_BYTES, Outcome, Record, Skipped, SpanAccount, as_licence
 from pipeline.annotate.read.rendering import FieldNames, render_record, rendered_names
 from pipeline.annotate.read.window import BLOCK_BYTES, Window
 
@@ -27,7 +27,7 @@ BATCH_ROWS = 1_024
 DICTIONARY_BATCH_ROWS = 64  # writers end a dictionary page at about 1 MB: 64 MB at worst
 
 _GROUP_REASONS = ("bad_parquet", "ratio_cap")  # one skip for all rows that are left of a group
-_ROLES = ("text", "url", "date", "id")
+_ROLES = ("text", "url", "date", "id", "licence")
 # Arrow raises OSError for corrupt pages too: _raise_if_unreadable asks whether the storage failed
 _DECODE_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 
@@ -52,7 +52,7 @@ def read_parquet(
     max_ratio: int,
     account: SpanAccount,
 ) -> Iterator[Outcome]:
-    """The rows of the groups that start in [start, end). `fields`: role (text, id, url, date …) -> column."""
+    """The rows of the groups that start in [start, end). `fields`: role (see read_split) -> column."""
     try:
         file = pq.ParquetFile(
             window.file, pre_buffer=False, buffer_size=BLOCK_BYTES, page_checksum_verification=True
@@ -207,24 +207,35 @@ def _to_outcome(
     span: int,
     row: int,
 ) -> Outcome:
-    url, date, source_id = (
+    url, date, source_id, licence = (
         (values[role][i] or b"").decode("utf-8", "replace") if role in values else ""
-        for role in ("url", "date", "id")
+        for role in ("url", "date", "id", "licence")
     )
     if reason:
         return Skipped(span, row, 0, 0, reason, raw, url, True)
-    return Record(span, row, 0, 0, "text", text, url, date, source_id, "")
+    return Record(span, row, 0, 0, "text", text, url, date, source_id, "", licence.strip())
 
 
 def _read_column(column: pa.Array, role: str) -> list[bytes | None]:
-    """The values as bytes: strings as stored, their UTF-8 unchecked; other ids and dates written out."""
+    """The values as bytes: strings as stored, their UTF-8 unchecked; others written out, as far as a role can
+    use them.
+    """
     if pat.is_dictionary(column.type):
         column = column.dictionary_decode()
     if not _is_stringlike(column.type):
+        if role == "licence" and pat.is_nested(column.type):
+            return [_nested_licence(value) for value in column]
         if role == "text" or pat.is_nested(column.type):
             return [None] * len(column)
         column = column.cast(pa.string())
     return column.cast(pa.large_binary()).to_pylist()
+
+
+def _nested_licence(value: pa.Scalar) -> bytes:
+    try:
+        return as_licence(value.as_py()).encode()
+    except UnicodeDecodeError:
+        return b"undecodable"
 
 
 def _is_stringlike(kind: pa.DataType) -> bool:

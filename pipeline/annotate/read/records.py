@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+import orjson
+
 Media = Literal["http", "html", "text"]
 
 RAW_BYTES = 1 << 20  # of a damaged container, kept for replay
@@ -70,6 +72,7 @@ class Record:
     date: str  # as declared
     source_id: str  # the source's own id field
     charset: str  # declared outside the payload
+    licence: str = ""  # the record's own, in tables that have a field for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,15 @@ class Skipped:
 
 
 Outcome = Record | Skipped
+
+
+def as_licence(value: object) -> str:
+    """What a table says of a record's licence, "" if nothing. What is no string (a list of several) stays
+    something of its own, its JSON: it must not pass for a record that says nothing.
+    """
+    if isinstance(value, str):
+        return value.strip()
+    return "" if value is None else orjson.dumps(value, default=str).decode()
 
 
 @dataclass(slots=True)

@@ -23,9 +23,9 @@ def read_split(
 ) -> Iterator[Outcome]:
     """The records and skips of a split, in an order that depends on the bytes alone.
 
-    `fields` are the names in a table (JSONL, Parquet; see rendering.py); max_record_bytes caps one decoded
-    record, max_ratio what a compressed member may expand to (beyond 1 MiB). UnreadableSplit if a file
-    cannot be read as planned.
+    `fields` are the names in a table (JSONL, Parquet), by role: text, messages and roles (rendering.py), id,
+    url, date, licence. max_record_bytes caps one decoded record, max_ratio what a compressed member may
+    expand to (beyond 1 MiB). UnreadableSplit if a file cannot be read as planned.
     """
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}, must be one of {', '.join(FORMATS)}")

@@ -7,7 +7,14 @@ import pyarrow as pa
 import pytest
 
 from pipeline.config import Thresholds
-from pipeline.decide.thresholds import OVERLAP_RULE, RULE_NAMES, failing_rules, thresholds_for
+from pipeline.decide.thresholds import (
+    LICENCE_RULE,
+    LIST_RULE,
+    OVERLAP_RULE,
+    RULE_NAMES,
+    failing_rules,
+    thresholds_for,
+)
 from pipeline.rules import RULES, columns_of, terms_of
 from pipeline.schema import MEASURES
 
@@ -27,7 +34,7 @@ def failing(thresholds: Thresholds, batch: pa.RecordBatch, kind: str = "web") ->
 
 def test_every_threshold_has_a_rule_and_every_rule_its_columns() -> None:
     keys = {field.name for field in fields(Thresholds)} - {"sets", "without"}
-    assert sorted({*RULE_NAMES} - {OVERLAP_RULE}) == sorted(keys)
+    assert sorted({*RULE_NAMES} - {LICENCE_RULE, LIST_RULE, OVERLAP_RULE}) == sorted(keys)
     for rule in RULES:
         assert {*columns_of(rule)} <= {*NAMES}
         assert isinstance(rule.per, int) or terms_of(rule.per)

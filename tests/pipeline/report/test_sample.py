@@ -108,7 +108,7 @@ def test_rows_agree_with_why(small_run, job, tmp_path) -> None:
         assert row["edited"].startswith(told["excerpt"])
         for name in ("kept", "reason", "validation"):
             assert row[name] == told["decision"][name]
-        for name in ("url", "language", "language_score"):
+        for name in ("url", "licence", "language", "language_score"):
             assert row[name] == told[name]
 
 

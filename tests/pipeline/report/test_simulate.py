@@ -137,6 +137,7 @@ def test_every_key_that_is_offered_is_taken(small_run: Path) -> None:
         "action": "cut",
         "languages": "['en']",
         "rehydrate": "[[2, 3]]",
+        "licences": "['*']",
         "max_words": "123456",
         "max_mean_word_length": "77",
     }

@@ -141,3 +141,15 @@ def test_corruption_never_raises(read_file):
             content[choose.randrange(len(content))] = choose.randrange(256)
         whole = read_file(bytes(content), format="jsonl")
         assert read_file(bytes(content), format="jsonl", split_bytes=300).outcomes == whole.outcomes
+
+
+def test_licences_are_never_taken_for_none(read_file):
+    values = (b'" CC0-1.0 "', b"null", b'""', b'["MIT","GPL-3.0"]', b"7", b"[]")
+    rows = b"".join(b'{"text":"a","license":%s}\n' % value for value in values) + b'{"text":"a"}\n'
+    read = [
+        record.licence for record in read_file(rows, format="jsonl", fields={"licence": "license"}).records
+    ]
+    assert read == ["CC0-1.0", "", "", '["MIT","GPL-3.0"]', "7", "[]", ""]
+    assert {record.licence for record in read_file(rows, format="jsonl", fields={"licence": ""}).records} == {
+        ""
+    }

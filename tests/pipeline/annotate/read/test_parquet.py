@@ -101,3 +101,16 @@ def test_corruption_never_raises(read_file, tmp_path, table):
         if seed % 5 == 0:
             del content[choose.randrange(len(content)) :]
         read_file(bytes(content), format="parquet", fields=FIELDS, split_bytes=3_000)
+
+
+def test_licences_are_never_taken_for_none(read_file, tmp_path):
+    for column, read in (
+        (["CC0-1.0 ", None, ""], ["CC0-1.0", "", ""]),
+        ([["MIT", "GPL-3.0"], None, []], ['["MIT","GPL-3.0"]', "", "[]"]),
+        ([b"MIT", b"\xff", None], ["MIT", "\ufffd", ""]),
+        (pa.array([b"MIT", b"\xff", b""]).view(pa.string()), ["MIT", "\ufffd", ""]),
+    ):
+        table = pa.table({"text": ["a", "b", "c"], "license": column})
+        path = write(tmp_path / "a.parquet", table)
+        found = read_file(path, format="parquet", fields={"text": "text", "licence": "license"}).records
+        assert [record.licence for record in found] == read
