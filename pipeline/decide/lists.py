@@ -91,9 +91,9 @@ class Lists:
         """What decides about one URL: "CATEGORY: ENTRY" of the shortest entry that it is under."""
         for keys, told in ((self.allow, "allowed by "), (self.block, "")):
             for key, entry in url_keys(url):
-                place = int(keys.find(np.array([key], np.uint64))[0])
-                if place >= 0:
-                    return f"{told}{self.categories[keys.categories[place]]}: {entry}"
+                found = int(keys.find(np.array([key], np.uint64))[0])
+                if found >= 0:
+                    return f"{told}{self.categories[keys.categories[found]]}: {place(url)[entry]}"
         return "on no list"
 
 
@@ -126,9 +126,9 @@ def _load(output: str, name: str, categories: tuple[str, ...], only_allowed: boo
 # --- keys ---------------------------------------------------------------------------------------------------
 
 
-def url_keys(url: str) -> Iterator[tuple[int, str]]:
-    """(key, entry) of every entry that would stand for a URL: its domains from the last label on, then its
-    host and the beginnings of path and query. Costs as much as the URL is long.
+def url_keys(url: str) -> Iterator[tuple[int, slice]]:
+    """(key, where it stands in `place(url)`) of every entry that would stand for a URL: its domains from the
+    last label on, then its host and the beginnings of path and query. Costs as much as the URL is long.
     """
     host, rest = host_and_rest(url)
     if host:
@@ -136,22 +136,27 @@ def url_keys(url: str) -> Iterator[tuple[int, str]]:
         yield from _place_keys(host, rest)
 
 
-def _domain_keys(host: str) -> Iterator[tuple[int, str]]:
-    digest, domain = hashlib.blake2b(digest_size=8, person=_DOMAIN), ""
+def place(url: str) -> str:
+    """Host, path and query of a URL, as entries are compared with it."""
+    return "".join(host_and_rest(url))
+
+
+def _domain_keys(host: str) -> Iterator[tuple[int, slice]]:
+    digest, start = hashlib.blake2b(digest_size=8, person=_DOMAIN), len(host) + 1
     for label in reversed(host.split(".")):
-        domain = f"{label}.{domain}" if domain else label
+        start -= len(label) + 1
         digest.update(f".{label}".encode())
-        yield int.from_bytes(digest.digest(), "little"), domain
+        yield int.from_bytes(digest.digest(), "little"), slice(start, len(host))
 
 
-def _place_keys(host: str, rest: str) -> Iterator[tuple[int, str]]:
-    digest, end = hashlib.blake2b(host.encode(), digest_size=8, person=_PLACE), 0
-    yield int.from_bytes(digest.digest(), "little"), host
+def _place_keys(host: str, rest: str) -> Iterator[tuple[int, slice]]:
+    digest, end = hashlib.blake2b(host.encode(), digest_size=8, person=_PLACE), len(host)
+    yield int.from_bytes(digest.digest(), "little"), slice(0, end)
     path, mark, query = rest.partition("?")
     for piece in _PATH_PIECES.findall(path) + _QUERY_PIECES.findall(mark + query):
         end += len(piece)
         digest.update(piece.encode())
-        yield int.from_bytes(digest.digest(), "little"), host + rest[:end]
+        yield int.from_bytes(digest.digest(), "little"), slice(0, end)
 
 
 def entry_key(entry: str, kind: str) -> int | None:
