@@ -47,6 +47,7 @@ TEXT_COUNTS = {
     "copied_paragraphs": "paragraphs that come again, each once",
     "copied_paragraph_characters": "characters of those",
     "paragraph_characters": "characters of all paragraphs, with the newlines inside them",
+    "ended_lines": "lines that end with one of unicode_classes.SENTENCE_ENDS (datatrove: line_punct_ratio)",
 }
 
 _TOPS, _DUPLICATES = (2, 3, 4), (5, 6, 7, 8, 9, 10)
@@ -85,8 +86,16 @@ CODE_COUNTS = {
     "data_characters": "characters in long runs of base64, hexadecimal bytes or escapes (StarCoder2)",
     "xml_headers": "1 if <?xml version= is among the first 100 characters (StarCoder)",
 }
+SPACY_COUNTS = {
+    "spacy_tokens": "tokens of spaCy's English tokenizer, marks among them (datatrove)",
+    "spacy_alphabetic_tokens": "those with a letter",
+    "spacy_words": "those that are more than marks",
+    "spacy_word_characters": "characters of those",
+    "spacy_stop_words": "how many of the 8 English stop words are among them, in small letters",
+}
 # Counts that are made for the sources whose rules ask for them; null elsewhere.
 MEASURE_GROUPS = {
+    "spacy": SPACY_COUNTS,
     "dolma": DOLMA_COUNTS,
     "dclm": DCLM_COUNTS,
     "c4": C4_COUNTS,

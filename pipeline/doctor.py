@@ -166,18 +166,43 @@ def _warm(console: Console) -> Finding:
 
 def kernel_calls() -> dict[str, Callable[[], Any]]:
     """A call on a tiny batch for every public function that runs a kernel, by its name."""
-    from pipeline.kernels import compare, components, datasketch, fold, minhash, planted, shingles, text
+    from pipeline.kernels import (
+        c4,
+        chinese,
+        code_files,
+        compare,
+        components,
+        datasketch,
+        fold,
+        minhash,
+        ngrams,
+        planted,
+        repetition_variants,
+        scripts,
+        shingles,
+        spacy_tokens,
+        text,
+    )
 
     shingling = shingles.Shingling("words", 2, 1_000)
     starts = components.part_starts(np.array([4]))
     ids = pa.array([bytes(16)] * len(_SAMPLE), pa.binary(16))
     evidence = compare.Evidence(np.array([0, 1, 2]), np.zeros(2, np.uint32))
+    index = ngrams.build_index(np.arange(1, 3, dtype=np.uint64), np.array([13, 13]))
 
     def sign() -> pa.Array:
         return minhash.minhash_signatures(_SAMPLE, shingling, permutations=4, seed=1).signatures
 
     return {
         "text.measure_text": lambda: text.measure_text(_SAMPLE),
+        "scripts.count_scripts": lambda: scripts.count_scripts(_SAMPLE),
+        "c4.measure_c4": lambda: c4.measure_c4(_SAMPLE),
+        "chinese.measure_chinese": lambda: chinese.measure_chinese(_SAMPLE),
+        "code_files.measure_code": lambda: code_files.measure_code(_SAMPLE),
+        "repetition_variants.measure_dclm": lambda: repetition_variants.measure_dclm(_SAMPLE),
+        "repetition_variants.measure_dolma": lambda: repetition_variants.measure_dolma(_SAMPLE),
+        "spacy_tokens.measure_spacy": lambda: spacy_tokens.measure_spacy(_SAMPLE),
+        "ngrams.find_ngrams": lambda: ngrams.find_ngrams(_SAMPLE, index),
         "fold.fold_text": lambda: fold.fold_text(_SAMPLE),
         "minhash.minhash_signatures": sign,
         "minhash.band_keys": lambda: minhash.band_keys(sign(), bands=2, rows=2),

@@ -26,8 +26,21 @@ _GOPHER_QUALITY = {
     "min_alphabetic_word_share": 0.8,
 }
 SETS: Mapping[str, Mapping[str, float]] = {
-    # Rae et al. 2021, appendix A.1.1, as datatrove has it (gopher_quality_filter.py)
+    # Rae et al. 2021, appendix A.1.1
     "gopher_quality": {**_GOPHER_QUALITY, "min_stop_words": 2},
+    # datatrove counts spaCy's tokens, marks among them (gopher_quality_filter.py): for English
+    "gopher_quality.datatrove": {
+        "min_spacy_words": 50,
+        "max_spacy_words": 100_000,
+        "min_spacy_mean_word_length": 3.0,
+        "max_spacy_mean_word_length": 10.0,
+        "max_hashes_per_spacy_token": 0.1,
+        "max_ellipses_per_spacy_token": 0.1,
+        "max_bullet_line_share": 0.9,
+        "max_ellipsis_line_share": 0.3,
+        "min_spacy_alphabetic_share": 0.8,
+        "min_spacy_stop_words": 2,
+    },
     # DCLM counts occurrences of stop words (dclm_baseline_refinedweb.yaml)
     "gopher_quality.dclm": {**_GOPHER_QUALITY, "min_stop_word_occurrences": 2},
     # Rae et al. 2021, table A1
@@ -61,6 +74,13 @@ SETS: Mapping[str, Mapping[str, float]] = {
         "max_short_line_share": 0.67,
         "max_fineweb_duplicate_line_character_share": 0.01,
         "max_newlines_per_word": 0.3,
+    },
+    # the same on spaCy's tokens, and with Unicode's ends of sentences, as datatrove has it: for English
+    "fineweb.datatrove": {
+        "min_ended_line_share": 0.12,
+        "max_short_line_share": 0.67,
+        "max_fineweb_duplicate_line_character_share": 0.01,
+        "max_newlines_per_spacy_token": 0.3,
     },
     # Wenzek et al. 2020 (mine.py); perplexity apart
     "ccnet": {"min_characters": 300, "min_language_score": 0.5},

@@ -102,6 +102,17 @@ class Thresholds:
     min_mean_line_length: float | None = None  # characters; ChineseWebText: 10
     max_mean_line_length: float | None = None  # BigCode: 100
     max_longest_line: int | None = None  # characters; BigCode: 1,000
+    # Gopher's rules on tokens of spaCy, as datatrove has them (kernels/spacy_tokens.py).
+    min_spacy_words: int | None = None  # 50
+    max_spacy_words: int | None = None  # 100,000
+    min_spacy_mean_word_length: float | None = None  # 3
+    max_spacy_mean_word_length: float | None = None  # 10
+    min_ended_line_share: float | None = None  # FineWeb's filter in datatrove: 0.12
+    max_newlines_per_spacy_token: float | None = None  # FineWeb's filter in datatrove: 0.3
+    max_hashes_per_spacy_token: float | None = None  # 0.1
+    max_ellipses_per_spacy_token: float | None = None  # 0.1
+    min_spacy_alphabetic_share: float | None = None  # 0.8
+    min_spacy_stop_words: int | None = None  # 2
     # Chinese corpora (kernels/chinese.py).
     min_sentences: int | None = None  # MAP-NEO: 2
     max_bracket_share: float | None = None  # characters inside of 【】; MAP-NEO: 0.1
@@ -216,6 +227,16 @@ RULES = (
     Rule("min_mean_line_length", "characters-newlines", "lines"),
     Rule("max_mean_line_length", "characters-newlines", "lines"),
     Rule("max_longest_line", "longest_line_characters"),
+    Rule("min_spacy_words", "spacy_words"),
+    Rule("max_spacy_words", "spacy_words"),
+    Rule("min_spacy_mean_word_length", "spacy_word_characters", "spacy_words"),
+    Rule("max_spacy_mean_word_length", "spacy_word_characters", "spacy_words"),
+    Rule("min_ended_line_share", "ended_lines", "lines"),
+    Rule("max_newlines_per_spacy_token", "newlines", "spacy_tokens"),
+    Rule("max_hashes_per_spacy_token", "hash_symbols", "spacy_tokens"),
+    Rule("max_ellipses_per_spacy_token", "ellipses", "spacy_tokens"),
+    Rule("min_spacy_alphabetic_share", "spacy_alphabetic_tokens", "spacy_tokens"),
+    Rule("min_spacy_stop_words", "spacy_stop_words"),
     Rule("min_sentences", "sentences"),
     Rule("max_bracket_share", "bracket_characters", "characters"),
     Rule("max_more_line_share", "more_lines", "lines"),

@@ -15,10 +15,12 @@ from pipeline.kernels.chinese import measure_chinese
 from pipeline.kernels.code_files import measure_code
 from pipeline.kernels.repetition_variants import measure_dclm, measure_dolma
 from pipeline.kernels.scripts import count_scripts
+from pipeline.kernels.spacy_tokens import measure_spacy
 from pipeline.kernels.text import measure_text
 from pipeline.schema import EDITS, LANGUAGES, MEASURES, arrow_schema
 
 _GROUPS = {
+    "spacy": measure_spacy,
     "dolma": measure_dolma,
     "dclm": measure_dclm,
     "c4": measure_c4,

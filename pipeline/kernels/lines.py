@@ -81,6 +81,7 @@ def count_lines(text, start, stop, tables, seen, found):
             found[column.LONGEST_LINE_CHARACTERS] = max(found[column.LONGEST_LINE_CHARACTERS], characters)
             found[column.BULLET_LINES] += (tables.classes[first] & unicode.BULLET) != 0
             found[column.PUNCTUATED_LINES] += (tables.classes[last] & unicode.TERMINAL) != 0
+            found[column.ENDED_LINES] += (tables.classes[last] & unicode.SENTENCE_END) != 0
             found[column.ELLIPSIS_LINES] += last == ellipsis or _ends_in_dots(text, line_start, line_stop)
             paragraph_characters += characters + 1
             unique = lines - 1 - np.int64(found[column.DUPLICATE_LINES])

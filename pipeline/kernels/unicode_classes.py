@@ -39,6 +39,7 @@ UNSEGMENTED = 1 << 11  # letters of other scripts written without spaces: Thai, 
 UPPER = 1 << 12  # Lu
 TERMINAL = 1 << 13  # may end a sentence, see TERMINALS
 BULLET = 1 << 14  # may begin an item of a list, see BULLETS
+SENTENCE_END = 1 << 15  # ends a sentence by itself, see SENTENCE_ENDS; a part of TERMINAL
 
 WORD_START = LETTER | NUMBER
 WORD_ALONE = HAN | KANA | UNSEGMENTED
@@ -48,6 +49,9 @@ WORD_INSIDE = MARK | JOINER
 # Unicode's Sentence_Terminal), the ellipsis, colons and semicolons, and closing quotation marks of any
 # tradition.
 TERMINALS = ".?!;:\"'…。！？；：．｡‼‽⁇⁈⁉" + "։؟؛۔।॥။።៕᠃" + "”’“」』»«›"
+# Those of them that have Unicode's property Sentence_Terminal, as datatrove takes them since 0.3: no quotes,
+# no colons, no ellipsis.
+SENTENCE_ENDS = ".?!。！？．｡‼⁇⁈⁉" + "։؟۔।॥។៕᠃"
 # Gopher's and datatrove's `•` and `-`, dolma's `*`, and the bullets that browsers and word processors write.
 # No dashes longer than a hyphen: in Spanish, French or Russian these begin the lines of a dialogue.
 BULLETS = "•-*‣⁃◦∙·●○■□▪▫▶►➢➤・"
@@ -110,6 +114,8 @@ def classify(character: str) -> int:
         classes |= TERMINAL
     if character in BULLETS:
         classes |= BULLET
+    if character in SENTENCE_ENDS:
+        classes |= SENTENCE_END
     return classes
 
 

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.counts import C4_COUNTS, CHINESE_COUNTS, CODE_COUNTS, DCLM_COUNTS, DOLMA_COUNTS
+from pipeline.counts import C4_COUNTS, CHINESE_COUNTS, CODE_COUNTS, DCLM_COUNTS, DOLMA_COUNTS, SPACY_COUNTS
 from pipeline.kernels.c4 import measure_c4
 from pipeline.kernels.chinese import measure_chinese
 from pipeline.kernels.code_files import measure_code
 from pipeline.kernels.repetition_variants import measure_dclm, measure_dolma
+from pipeline.kernels.spacy_tokens import measure_spacy
 
 MEASURES = {
     measure_c4: C4_COUNTS,
@@ -25,6 +26,7 @@ MEASURES = {
     measure_code: CODE_COUNTS,
     measure_dclm: DCLM_COUNTS,
     measure_dolma: DOLMA_COUNTS,
+    measure_spacy: SPACY_COUNTS,
 }
 PIECES = [
     "a",
@@ -254,3 +256,29 @@ def test_broken_ends_are_not_read_over(measure, broken: bytes) -> None:
     assert (
         first == measure(pa.Array.from_buffers(pa.string(), 1, storage.slice(0, 1).buffers())).to_pylist()[0]
     )
+
+
+# --- spaCy's tokens -----------------------------------------------------------------------------------------
+
+# Tokens, those with letters, those that are more than marks, their characters, stop words: by datatrove
+# 0.10.1's split_into_words (spaCy 3) and what GopherQualityFilter makes of them.
+SPACY_TEXTS = {
+    "Don’t re-use it (yet); that's 3.5 kg, isn't it?": [19, 12, 13, 33, 1],
+    "See https://example.org/a?b=c and mail me@example.org, or go to example.com/x.": [11, 9, 9, 68, 2],
+    "It rose by 50%, to $1,200.50... and then-well-stopped. “Quite so!” she said.": [25, 12, 14, 52, 2],
+    "* one\n* two -- three — four\n== Title ==": [13, 5, 5, 20, 0],
+    "The the THE, to and of. With: have? be!": [14, 9, 9, 26, 6],
+    "price=3 a<b 10-20 2^8 snake_case camelCase.Next word,word 1,000": [18, 8, 13, 51, 0],
+    "naïve café — “déjà vu” 5° €20 ©2020 🙂🙂": [15, 4, 12, 27, 0],
+}
+
+
+def test_tokens_are_those_of_spacy() -> None:
+    rows = measure_spacy(pa.array(list(SPACY_TEXTS))).to_pylist()
+    assert {text: list(row.values()) for text, row in zip(SPACY_TEXTS, rows, strict=True)} == SPACY_TEXTS
+
+
+def test_a_long_piece_costs_what_it_is_long() -> None:
+    pieces = ["(" * 200_000, "a." * 100_000, "a-" * 100_000, "." * 200_000, "x" * 199_999 + "'s"]
+    tokens = [row["spacy_tokens"] for row in measure_spacy(pa.array(pieces)).to_pylist()]
+    assert tokens == [200_000, 2, 199_999, 1, 2]

@@ -139,6 +139,7 @@ def slow_measures(text: str) -> dict[str, int]:
         "bullet_lines": sum(line[0] in unicode.BULLETS for line in lines),
         "ellipsis_lines": sum(line.endswith(("...", "…")) for line in lines),
         "punctuated_lines": sum(line[-1] in unicode.TERMINALS for line in lines),
+        "ended_lines": sum(line[-1] in unicode.SENTENCE_ENDS for line in lines),
         "short_lines": sum(len(line) <= 30 for line in raw_lines),
         "duplicate_lines": len(later_copies(raw_lines)),
         "duplicate_line_characters": sum(map(len, later_copies(raw_lines))),
@@ -195,6 +196,7 @@ def test_every_count_of_a_small_text() -> None:
             "duplicate_8_gram_characters": 0, "duplicate_9_gram_characters": 0,
             "duplicate_10_gram_characters": 0, "copied_lines": 2, "copied_line_characters": 37,
             "copied_paragraphs": 1, "copied_paragraph_characters": 19, "paragraph_characters": 85,
+            "ended_lines": 3,
         }
     ]  # fmt: skip
 
