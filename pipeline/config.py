@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.rules import Thresholds
+from pipeline.thresholds import Thresholds
 
 KINDS = ("web", "encyclopedia", "books", "code", "instruction")
 FORMATS = ("warc", "html", "jsonl", "parquet", "text")

@@ -93,9 +93,18 @@ SPACY_COUNTS = {
     "spacy_word_characters": "characters of those",
     "spacy_stop_words": "how many of the 8 English stop words are among them, in small letters",
 }
+JIEBA_COUNTS = {
+    "jieba_tokens": "words as jieba cuts Chinese, marks among them (FineWeb2)",
+    "jieba_alphabetic_tokens": "those with a letter or Han character",
+    "jieba_words": "those that are more than marks",
+    "jieba_word_characters": "characters of those",
+    **{f"jieba_top_{n}_gram_characters": f"as top_{n}_gram_characters, of those words" for n in _TOPS},
+    **{f"jieba_duplicate_{n}_gram_characters": f"as duplicate_{n}_gram_characters" for n in _DUPLICATES},
+}
 # Counts that are made for the sources whose rules ask for them; null elsewhere.
 MEASURE_GROUPS = {
     "spacy": SPACY_COUNTS,
+    "jieba": JIEBA_COUNTS,
     "dolma": DOLMA_COUNTS,
     "dclm": DCLM_COUNTS,
     "c4": C4_COUNTS,

@@ -31,6 +31,7 @@ DISTRIBUTION = "sluice-corpus"
 _DEFAULT_VOCABULARY = "sluice-32k"
 # import name -> what it is for, and the command that gets it
 _EXTRAS = {
+    "rjieba": ("Chinese words of a dictionary, for rules on them", f"pip install '{DISTRIBUTION}[zh]'"),
     "kenlm": ("perplexity of Kneser-Ney models", f"pip install '{DISTRIBUTION}[lm]'"),
     "torch": ("training", f"pip install '{DISTRIBUTION}[train]'"),
 }

@@ -23,11 +23,12 @@ from pipeline.annotate.splits import (
     plan_splits,
     split_to_bytes,
 )
-from pipeline.config import Recipe, RecipeError, nearest
+from pipeline.config import KINDS, Recipe, RecipeError, nearest
 from pipeline.pack.vocabulary import find_vocabulary
 from pipeline.parts import file_sha256
 from pipeline.phase import Job
 from pipeline.recipe_file import recipe_to_tree
+from pipeline.rules import measured_groups
 from pipeline.storage import Storage
 
 if TYPE_CHECKING:
@@ -167,7 +168,21 @@ def find_hashes(recipe: Recipe) -> dict[str, str]:
                 hashes[path] = list_sha256(path)
             except (OSError, ValueError) as error:
                 raise RecipeError(f"decide.{key}: {error}") from error
-    return hashes
+    return hashes | _hash_of_segmenter(recipe)
+
+
+def _hash_of_segmenter(recipe: Recipe) -> dict[str, str]:
+    from pipeline.annotate.segment import PACKAGE, SEGMENTED, segmenter_version
+
+    thresholds = recipe.decide.thresholds
+    asked = {*recipe.annotate.measures}.union(*(measured_groups(thresholds, kind) for kind in KINDS))
+    if SEGMENTED not in asked:
+        return {}
+    if not (found := segmenter_version()):
+        raise RecipeError(
+            f"rules on words of {SEGMENTED} need the package {PACKAGE}: pip install 'sluice-corpus[zh]'"
+        )
+    return {SEGMENTED: f"{PACKAGE} {found}"}
 
 
 def check_languages(recipe: Recipe) -> None:

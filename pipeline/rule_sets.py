@@ -98,6 +98,22 @@ SETS: Mapping[str, Mapping[str, float]] = {
         "max_newlines_per_word": 0.178,
         "min_stop_words_zh": 2,
     },
+    # The same numbers on jieba's words, as they are meant: all of cmn_Hani.yml
+    "fineweb2.zh.jieba": {
+        "min_language_score": 0.692,
+        "max_duplicate_line_share": 0.287,
+        **{f"max_jieba_top_{n}_gram_share": share for n, share in ((2, 0.256), (3, 0.201), (4, 0.171))},
+        **{
+            f"max_jieba_duplicate_{n}_gram_share": share
+            for n, share in zip(range(5, 11), (0.198, 0.182, 0.167, 0.154, 0.14, 0.127), strict=True)
+        },
+        "min_jieba_mean_word_length": 1.0,
+        "max_jieba_mean_word_length": 5.0,
+        "min_jieba_alphabetic_share": 0.735,
+        "min_ended_line_share": 0.106,
+        "max_newlines_per_jieba_token": 0.178,
+        "min_stop_words_zh": 2,
+    },
     # Chen et al. 2023, preprocess.py
     "chinesewebtext": {
         "min_language_score": 0.5,

@@ -1,6 +1,7 @@
-"""The rules: which stored counts each threshold of a recipe compares, and the thresholds themselves.
+"""The rules: which stored counts each threshold of a recipe compares.
 
-decide/thresholds.py compares; rule_sets.py has the numbers of the peers under their names.
+thresholds.py has the thresholds, decide/thresholds.py compares; rule_sets.py has the numbers of the peers
+under their names.
 """
 
 import re
@@ -9,124 +10,9 @@ from dataclasses import dataclass
 
 from pipeline.counts import MEASURE_GROUPS
 from pipeline.schema import SCORE_STEPS
+from pipeline.thresholds import Thresholds
 
 ENTROPY_STEPS = 1_000  # of a nat
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Limits on the stored measures; None switches a rule off. Shares are compared exactly, as integers."""
-
-    sets: tuple[str, ...] = ()  # names of rule_sets.SETS; a key that stands beside them has the last word
-    without: tuple[str, ...] = ()  # keys that those sets give and that are not wanted
-    languages: tuple[str, ...] | None = None  # codes that are kept, as the language model labels them
-    min_language_score: float | None = None  # fastText probability
-    min_paragraph_language_share: float | None = None  # of judged characters; needs paragraph_languages
-    min_characters: int | None = None
-    min_words: int | None = None  # Gopher: 50
-    max_words: int | None = None  # Gopher: 100,000
-    min_mean_word_length: float | None = None  # characters; Gopher: 3
-    max_mean_word_length: float | None = None  # Gopher: 10
-    max_hashes_per_word: float | None = None  # "#"; Gopher: 0.1
-    max_ellipses_per_word: float | None = None  # Gopher: 0.1
-    max_bullet_line_share: float | None = None  # Gopher: 0.9
-    max_ellipsis_line_share: float | None = None  # Gopher: 0.3
-    min_alphabetic_word_share: float | None = None  # Gopher: 0.8
-    min_stop_words: int | None = None  # distinct English stop words; Gopher: 2
-    min_stop_words_zh: int | None = None  # distinct Chinese stop words; FineWeb2 cmn_Hani: 2
-    min_stop_word_occurrences: int | None = None  # of English stop words; DCLM: 2
-    max_duplicate_line_share: float | None = None  # Gopher: 0.3
-    max_duplicate_line_character_share: float | None = None  # Gopher: 0.2
-    max_duplicate_paragraph_share: float | None = None  # Gopher: 0.3
-    max_duplicate_paragraph_character_share: float | None = None  # Gopher: 0.2
-    min_punctuated_line_share: float | None = None  # FineWeb: 0.12
-    max_short_line_share: float | None = None  # lines of at most 30 characters; FineWeb: 0.67
-    max_newlines_per_word: float | None = None  # FineWeb: 0.3
-    min_han_share: float | None = None  # Han characters among all; ChineseWebText: 0.3
-    max_digit_share: float | None = None  # digits among all characters; MAP-NEO zh: 0.3
-    # Scripts among letters: a language that is not written so is a wrong answer of the language model.
-    min_kana_share: float | None = None  # ja: running text has 0.5 to 0.8
-    max_kana_share: float | None = None  # zh
-    min_hangul_share: float | None = None  # ko
-    min_latin_share: float | None = None
-    min_cyrillic_share: float | None = None
-    min_arabic_share: float | None = None
-    max_traditional_share: float | None = None  # among characters of one variety; ChineseWebText: 0
-    max_simplified_share: float | None = None  # among characters of one variety
-    max_cantonese_share: float | None = None  # among Han characters; Cantonese has about 0.18
-    max_fineweb_duplicate_line_character_share: float | None = (
-        None  # of characters but newlines; FineWeb: 0.01
-    )
-    max_top_2_gram_share: float | None = (
-        None  # Gopher, counted as datatrove does (kernels/repetition.py): 0.2
-    )
-    max_top_3_gram_share: float | None = None  # Gopher: 0.18
-    max_top_4_gram_share: float | None = None  # Gopher: 0.16
-    max_duplicate_5_gram_share: float | None = None  # Gopher: 0.15
-    max_duplicate_6_gram_share: float | None = None  # Gopher: 0.14
-    max_duplicate_7_gram_share: float | None = None  # Gopher: 0.13
-    max_duplicate_8_gram_share: float | None = None  # Gopher: 0.12
-    max_duplicate_9_gram_share: float | None = None  # Gopher: 0.11
-    max_duplicate_10_gram_share: float | None = None  # Gopher: 0.1
-    # The same as DCLM and dolma count them (kernels/repetition_variants.py).
-    max_dclm_top_2_gram_share: float | None = None
-    max_dclm_top_3_gram_share: float | None = None
-    max_dclm_top_4_gram_share: float | None = None
-    max_dclm_duplicate_5_gram_share: float | None = None
-    max_dclm_duplicate_6_gram_share: float | None = None
-    max_dclm_duplicate_7_gram_share: float | None = None
-    max_dclm_duplicate_8_gram_share: float | None = None
-    max_dclm_duplicate_9_gram_share: float | None = None
-    max_dclm_duplicate_10_gram_share: float | None = None
-    max_dclm_duplicate_line_share: float | None = None
-    max_dclm_duplicate_line_character_share: float | None = None
-    max_dclm_duplicate_paragraph_share: float | None = None
-    max_dclm_duplicate_paragraph_character_share: float | None = None
-    max_dolma_top_2_gram_share: float | None = None
-    max_dolma_top_3_gram_share: float | None = None
-    max_dolma_top_4_gram_share: float | None = None
-    max_dolma_duplicate_5_gram_share: float | None = None
-    max_dolma_duplicate_6_gram_share: float | None = None
-    max_dolma_duplicate_7_gram_share: float | None = None
-    max_dolma_duplicate_8_gram_share: float | None = None
-    max_dolma_duplicate_9_gram_share: float | None = None
-    max_dolma_duplicate_10_gram_share: float | None = None
-    # What is left of a page by C4's rules for lines (kernels/c4.py).
-    min_c4_tfds_sentences: int | None = None  # 3
-    max_c4_tfds_ended: int | None = None  # lines with lorem ipsum or {; 0
-    min_c4_datatrove_sentences: int | None = None  # 5
-    max_c4_datatrove_ended: int | None = None
-    min_c4_fineweb_sentences: int | None = None  # 5, lines without an end mark kept
-    max_c4_fineweb_ended: int | None = None
-    min_long_lines: int | None = None  # lines of at least 200 characters; mC4: 3
-    min_mean_line_length: float | None = None  # characters; ChineseWebText: 10
-    max_mean_line_length: float | None = None  # BigCode: 100
-    max_longest_line: int | None = None  # characters; BigCode: 1,000
-    # Gopher's rules on tokens of spaCy, as datatrove has them (kernels/spacy_tokens.py).
-    min_spacy_words: int | None = None  # 50
-    max_spacy_words: int | None = None  # 100,000
-    min_spacy_mean_word_length: float | None = None  # 3
-    max_spacy_mean_word_length: float | None = None  # 10
-    min_ended_line_share: float | None = None  # FineWeb's filter in datatrove: 0.12
-    max_newlines_per_spacy_token: float | None = None  # FineWeb's filter in datatrove: 0.3
-    max_hashes_per_spacy_token: float | None = None  # 0.1
-    max_ellipses_per_spacy_token: float | None = None  # 0.1
-    min_spacy_alphabetic_share: float | None = None  # 0.8
-    min_spacy_stop_words: int | None = None  # 2
-    # Chinese corpora (kernels/chinese.py).
-    min_sentences: int | None = None  # MAP-NEO: 2
-    max_bracket_share: float | None = None  # characters inside of 【】; MAP-NEO: 0.1
-    max_more_line_share: float | None = None  # lines that end with 更多 and the like; MAP-NEO: 0.3
-    min_distinct_character_share: float | None = None  # MAP-NEO: 0.1
-    min_character_entropy: float | None = None  # nats; MAP-NEO: 3
-    max_repeated_13_gram_share: float | None = None  # of characters; ChineseWebText: 0.5
-    # Source code (kernels/code_files.py).
-    min_alphanumeric_share: float | None = None  # letters and digits; BigCode: 0.25
-    min_alphabetic_share: float | None = None  # StarCoder2: 0.25
-    max_generated_marks: int | None = None  # BigCode: 0
-    max_data_share: float | None = None  # characters of base64 and the like; StarCoder2: 0.5
-    max_data_characters: int | None = None  # StarCoder2: 1,024
-    max_xml_headers: int | None = None  # StarCoder: 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +25,8 @@ class Rule:
     measure: str
     per: str | int = 1
 
+
+_TOPS, _RUNS = (2, 3, 4), range(5, 11)  # n of Gopher's n-grams
 
 # In the order in which reasons are given; a key that starts with min_ fails below, one with max_ above.
 RULES = (
@@ -176,24 +64,16 @@ RULES = (
     Rule("max_cantonese_share", "cantonese_characters", "han_characters"),
     Rule("min_stop_word_occurrences", "stop_word_occurrences"),
     Rule("max_fineweb_duplicate_line_character_share", "duplicate_line_characters", "characters-newlines"),
-    Rule("max_top_2_gram_share", "top_2_gram_characters", "characters"),
-    Rule("max_top_3_gram_share", "top_3_gram_characters", "characters"),
-    Rule("max_top_4_gram_share", "top_4_gram_characters", "characters"),
-    Rule("max_duplicate_5_gram_share", "duplicate_5_gram_characters", "characters"),
-    Rule("max_duplicate_6_gram_share", "duplicate_6_gram_characters", "characters"),
-    Rule("max_duplicate_7_gram_share", "duplicate_7_gram_characters", "characters"),
-    Rule("max_duplicate_8_gram_share", "duplicate_8_gram_characters", "characters"),
-    Rule("max_duplicate_9_gram_share", "duplicate_9_gram_characters", "characters"),
-    Rule("max_duplicate_10_gram_share", "duplicate_10_gram_characters", "characters"),
-    Rule("max_dclm_top_2_gram_share", "dclm_top_2_gram_characters", "word_characters"),
-    Rule("max_dclm_top_3_gram_share", "dclm_top_3_gram_characters", "word_characters"),
-    Rule("max_dclm_top_4_gram_share", "dclm_top_4_gram_characters", "word_characters"),
-    Rule("max_dclm_duplicate_5_gram_share", "dclm_duplicate_5_gram_characters", "word_characters"),
-    Rule("max_dclm_duplicate_6_gram_share", "dclm_duplicate_6_gram_characters", "word_characters"),
-    Rule("max_dclm_duplicate_7_gram_share", "dclm_duplicate_7_gram_characters", "word_characters"),
-    Rule("max_dclm_duplicate_8_gram_share", "dclm_duplicate_8_gram_characters", "word_characters"),
-    Rule("max_dclm_duplicate_9_gram_share", "dclm_duplicate_9_gram_characters", "word_characters"),
-    Rule("max_dclm_duplicate_10_gram_share", "dclm_duplicate_10_gram_characters", "word_characters"),
+    *(Rule(f"max_top_{n}_gram_share", f"top_{n}_gram_characters", "characters") for n in _TOPS),
+    *(Rule(f"max_duplicate_{n}_gram_share", f"duplicate_{n}_gram_characters", "characters") for n in _RUNS),
+    *(
+        Rule(f"max_dclm_top_{n}_gram_share", f"dclm_top_{n}_gram_characters", "word_characters")
+        for n in _TOPS
+    ),
+    *(
+        Rule(f"max_dclm_duplicate_{n}_gram_share", f"dclm_duplicate_{n}_gram_characters", "word_characters")
+        for n in _RUNS
+    ),
     Rule("max_dclm_duplicate_line_share", "duplicate_lines+copied_lines", "lines"),
     Rule(
         "max_dclm_duplicate_line_character_share",
@@ -206,16 +86,21 @@ RULES = (
         "duplicate_paragraph_characters+copied_paragraph_characters",
         "paragraph_characters",
     ),
-    Rule("max_dolma_top_2_gram_share", "dolma_top_2_gram_characters", "characters-whitespace_characters"),
-    Rule("max_dolma_top_3_gram_share", "dolma_top_3_gram_characters", "characters-whitespace_characters"),
-    Rule("max_dolma_top_4_gram_share", "dolma_top_4_gram_characters", "characters-whitespace_characters"),
-    Rule("max_dolma_duplicate_5_gram_share", "dolma_duplicate_5_gram_characters", "dolma_5_gram_characters"),
-    Rule("max_dolma_duplicate_6_gram_share", "dolma_duplicate_6_gram_characters", "dolma_6_gram_characters"),
-    Rule("max_dolma_duplicate_7_gram_share", "dolma_duplicate_7_gram_characters", "dolma_7_gram_characters"),
-    Rule("max_dolma_duplicate_8_gram_share", "dolma_duplicate_8_gram_characters", "dolma_8_gram_characters"),
-    Rule("max_dolma_duplicate_9_gram_share", "dolma_duplicate_9_gram_characters", "dolma_9_gram_characters"),
-    Rule(
-        "max_dolma_duplicate_10_gram_share", "dolma_duplicate_10_gram_characters", "dolma_10_gram_characters"
+    *(
+        Rule(
+            f"max_dolma_top_{n}_gram_share",
+            f"dolma_top_{n}_gram_characters",
+            "characters-whitespace_characters",
+        )
+        for n in _TOPS
+    ),
+    *(
+        Rule(
+            f"max_dolma_duplicate_{n}_gram_share",
+            f"dolma_duplicate_{n}_gram_characters",
+            f"dolma_{n}_gram_characters",
+        )
+        for n in _RUNS
     ),
     Rule("min_c4_tfds_sentences", "c4_tfds_sentences"),
     Rule("max_c4_tfds_ended", "c4_tfds_ended"),
@@ -237,6 +122,15 @@ RULES = (
     Rule("max_ellipses_per_spacy_token", "ellipses", "spacy_tokens"),
     Rule("min_spacy_alphabetic_share", "spacy_alphabetic_tokens", "spacy_tokens"),
     Rule("min_spacy_stop_words", "spacy_stop_words"),
+    Rule("min_jieba_mean_word_length", "jieba_word_characters", "jieba_words"),
+    Rule("max_jieba_mean_word_length", "jieba_word_characters", "jieba_words"),
+    Rule("min_jieba_alphabetic_share", "jieba_alphabetic_tokens", "jieba_tokens"),
+    Rule("max_newlines_per_jieba_token", "newlines", "jieba_tokens"),
+    *(Rule(f"max_jieba_top_{n}_gram_share", f"jieba_top_{n}_gram_characters", "characters") for n in _TOPS),
+    *(
+        Rule(f"max_jieba_duplicate_{n}_gram_share", f"jieba_duplicate_{n}_gram_characters", "characters")
+        for n in _RUNS
+    ),
     Rule("min_sentences", "sentences"),
     Rule("max_bracket_share", "bracket_characters", "characters"),
     Rule("max_more_line_share", "more_lines", "lines"),

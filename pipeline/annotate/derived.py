@@ -16,6 +16,7 @@ from pipeline import schema
 from pipeline.annotate.decontaminate import HASH_NAME, find_overlaps, open_index
 from pipeline.annotate.digests import text_digests
 from pipeline.annotate.measure import measure_documents
+from pipeline.annotate.segment import SEGMENTED
 from pipeline.config import Source
 from pipeline.counts import MEASURE_GROUPS
 from pipeline.kernels.compare import JACCARD, similarity_ppm
@@ -45,7 +46,9 @@ def _measures_made_of(job: Job, source: Source, documents: Row) -> str:
     annotate = job.recipe.annotate
     tests = job.hashes[HASH_NAME] if job.recipe.decontaminate.checks(source.kind) else ""
     model = (job.hashes[annotate.language_model], version("fasttext-predict"))
-    judged = (model, annotate.paragraph_languages, groups_of_source(job, source))
+    groups = groups_of_source(job, source)
+    segmenter = job.hashes[SEGMENTED] if SEGMENTED in groups else ""
+    judged = (model, annotate.paragraph_languages, groups, segmenter)
     return fingerprint(_MEASURES_VERSION, judged, annotate.mask_personal_data, tests, documents.content)
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.annotate.decontaminate import Overlaps
 from pipeline.annotate.personal_data import mask_personal_data as find_edits
+from pipeline.annotate.segment import measure_jieba
 from pipeline.counts import MEASURE_GROUPS
 from pipeline.kernels.c4 import measure_c4
 from pipeline.kernels.chinese import measure_chinese
@@ -21,6 +22,7 @@ from pipeline.schema import EDITS, LANGUAGES, MEASURES, arrow_schema
 
 _GROUPS = {
     "spacy": measure_spacy,
+    "jieba": measure_jieba,
     "dolma": measure_dolma,
     "dclm": measure_dclm,
     "c4": measure_c4,

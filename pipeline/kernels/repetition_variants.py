@@ -113,7 +113,7 @@ def _covered(words, size, candidates, ngrams):
 def _measure_dolma(offsets, text, tables, words, ngrams, counts):
     for document in range(offsets.size - 1):
         found = counts[document]
-        count = _list_spaced(text, offsets[document], offsets[document + 1], tables, words)
+        count = list_spaced(text, offsets[document], offsets[document + 1], tables, words)
         candidates = all_candidates(words.hashes, count, ngrams)
         for size in range(FIRST_TOP, LAST_DUPLICATE + 1):
             if count < size:
@@ -143,7 +143,7 @@ def _first_top(words, size, candidates, ngrams):
 
 
 @kernel
-def _list_spaced(text, start, stop, tables, words):
+def list_spaced(text, start, stop, tables, words):
     """Lists what stands between white space; how many they are."""
     filled = total = np.int64(0)
     at = start

@@ -32,12 +32,11 @@ from pipeline.kernels.word_list import STOP_WORDS
 from pipeline.kernels.words import decode
 
 _FRONT, _BACK, _LETTER, _DIGIT, _UPPER, _MARK, _SPACE, _BEFORE_STOP = (1 << bit for bit in range(8))
-_PLAIN = 0x10000
-_FIRST_EMOJI, _LAST_EMOJI = 0x1F000, 0x1FAFF
+LETTER_FLAG, MARK_FLAG = _LETTER, _MARK
+_PLAIN, _FIRST_EMOJI, _LAST_EMOJI = 0x10000, 0x1F000, 0x1FAFF
 _TOKENS, _ALPHABETIC, _WORDS, _CHARACTERS, _STOP_WORDS = range(5)
 _STOP, _HYPHEN, _APOSTROPHE, _CURLY, _ELLIPSIS = 0x2E, 0x2D, 0x27, 0x2019, 0x2026
 _N, _T, _AT = 0x6E, 0x74, 0x40
-
 # spacy/lang/char_classes.py: LIST_PUNCT, LIST_QUOTES, LIST_CURRENCY
 _PUNCT = "…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪"
 _QUOTES = "'\"”“`‘´’‚,„»«「」『』（）〔〕【】《》〈〉"
@@ -50,7 +49,7 @@ _FIRST_ICON = 0xA6
 
 def measure_spacy(text: pa.Array) -> pa.RecordBatch:
     """SPACY_COUNTS (uint32) of string or large_string; null counts as empty text."""
-    buffers, tables = text_buffers(text), (unicode.load_tables(), _load_flags(), _stop_values())
+    buffers, tables = text_buffers(text), (unicode.load_tables(), token_flags(), _stop_values())
     counts = np.zeros((len(text), len(SPACY_COUNTS)), np.uint32)
     longest = int(np.diff(buffers.offsets).max(initial=0))
     points, flags = np.empty(longest, np.int32), np.empty(longest, np.uint8)
@@ -60,7 +59,7 @@ def measure_spacy(text: pa.Array) -> pa.RecordBatch:
 
 
 @cache
-def _load_flags() -> NDArray[np.uint8]:
+def token_flags() -> NDArray[np.uint8]:
     """What a character below U+10000 is to a tokenizer: uint8 [65536]."""
     tables = unicode.load_tables()
     points = np.arange(_PLAIN)

@@ -14,8 +14,9 @@ from pipeline.counts import C4_COUNTS, CODE_COUNTS, MEASURE_GROUPS
 from pipeline.recipe_file import recipe_from_tree, recipe_to_tree
 from pipeline.report.simulate import print_simulation
 from pipeline.rule_sets import SETS
-from pipeline.rules import RULES, Thresholds, columns_of, measured_groups
+from pipeline.rules import RULES, columns_of, measured_groups
 from pipeline.run import RunOptions, run
+from pipeline.thresholds import Thresholds
 
 SOURCE = {"name": "web", "kind": "books", "format": "jsonl", "paths": ["/nowhere/*.jsonl"]}
 

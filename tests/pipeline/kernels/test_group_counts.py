@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.annotate.segment import measure_jieba
 from pipeline.counts import C4_COUNTS, CHINESE_COUNTS, CODE_COUNTS, DCLM_COUNTS, DOLMA_COUNTS, SPACY_COUNTS
 from pipeline.kernels.c4 import measure_c4
 from pipeline.kernels.chinese import measure_chinese
@@ -282,3 +283,22 @@ def test_a_long_piece_costs_what_it_is_long() -> None:
     pieces = ["(" * 200_000, "a." * 100_000, "a-" * 100_000, "." * 200_000, "x" * 199_999 + "'s"]
     tokens = [row["spacy_tokens"] for row in measure_spacy(pa.array(pieces)).to_pylist()]
     assert tokens == [200_000, 2, 199_999, 1, 2]
+
+
+# --- words of a dictionary ----------------------------------------------------------------------------------
+
+
+def test_words_of_jieba() -> None:
+    pytest.importorskip("rjieba")
+    text = "我来到北京清华大学。\n我来到北京清华大学，2024年 Hello!"
+    (row,) = measure_jieba(pa.array([text])).to_pylist()
+    # 我 来到 北京 清华大学 。 / 我 来到 北京 清华大学 ， 2024 年 Hello !
+    assert [row[f"jieba_{name}"] for name in ("tokens", "alphabetic_tokens", "words")] == [14, 10, 11]
+    assert row["jieba_word_characters"] == 2 * (1 + 2 + 2 + 4) + 4 + 1 + 5
+    assert row["jieba_top_2_gram_characters"] == 2 * len("我 来到")  # the first of those that come twice
+    assert row["jieba_top_4_gram_characters"] == 2 * len("我 来到 北京 清华大学")
+    assert row["jieba_duplicate_5_gram_characters"] == 0
+    (row,) = measure_jieba(pa.array(["我来到北京清华大学。\n" * 2])).to_pylist()
+    assert row["jieba_duplicate_5_gram_characters"] == len("我来到北京清华大学。")
+    empty = measure_jieba(pa.array([None, "", "\n \n"], pa.string())).to_pylist()
+    assert all(set(found.values()) == {0} for found in empty)
