@@ -31,25 +31,33 @@ SHARD_BYTES = 2_000_000_000  # near that of the official files
 Piece = tuple[str, int, str, tuple[int, ...]]
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checked folder: its sums, names, shapes and dtypes are right; no weight has been read yet."""
+@dataclass(frozen=True, eq=False)
+class Checkpoint(Mapping[str, Tensor]):
+    """A checked folder, as the state dict of its `Transformer`: a tensor is read (to the CPU) when it is asked for.
+
+    So `save_checkpoint(checkpoint, checkpoint.config, ...)` turns one layout into the other without a model.
+    """
 
     folder: Path
     layout: Layout
     config: ModelConfig
     dtype: torch.dtype  # of all tensors
     places: Mapping[str, tuple[str, str]]  # stored name -> file, and the name there
+    names: Mapping[str, list[tuple[str, tuple[int, ...]]]]  # see stored_names
 
-    def parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Each parameter's name in `Transformer` with its value on the CPU, one after the other."""
-        for name, parts in stored_names(self.layout, self.config).items():
-            tensors = []
-            for stored, _ in parts:
-                file, key = self.places[stored]
-                with safe_open(self.folder / file, framework="pt") as opened:
-                    tensors.append(opened.get_tensor(key))
-            yield name, tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+    def __getitem__(self, name: str) -> Tensor:
+        tensors = []
+        for stored, _ in self.names[name]:
+            file, key = self.places[stored]
+            with safe_open(self.folder / file, framework="pt") as opened:
+                tensors.append(opened.get_tensor(key))
+        return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 def open_checkpoint(folder: Path | str, *, sha256: Mapping[str, str] | None = None) -> Checkpoint:
@@ -98,7 +106,7 @@ def open_checkpoint(folder: Path | str, *, sha256: Mapping[str, str] | None = No
         raise ValueError(f"{folder}: {'; '.join(wrong[:5])}{more}")
     places = {name: (file, name) for name, (file, _, _) in found.items()}
     places |= {name: places[source] for name, source in aliases.items()}
-    return Checkpoint(folder, layout, config, DTYPES[dtypes[0]], places)
+    return Checkpoint(folder, layout, config, DTYPES[dtypes[0]], places, names)
 
 
 @torch.no_grad()
@@ -112,7 +120,7 @@ def load_checkpoint(
     """The model of a folder, in eval mode, by default in the stored dtype; errors as `open_checkpoint`."""
     checkpoint = open_checkpoint(folder, sha256=sha256)
     model = build(checkpoint.config, dtype=dtype or checkpoint.dtype, device=device)
-    for name, value in checkpoint.parameters():
+    for name, value in checkpoint.items():
         model.get_parameter(name).copy_(value)
     return model.eval()
 

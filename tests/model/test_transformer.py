@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
 import model.attention as model_attention
@@ -184,6 +185,13 @@ def test_a_block_is_one_graph_with_and_without_documents(random_model: Model, sm
     torch.testing.assert_close(model(ids), expected[0])
     torch.testing.assert_close(model(ids, documents=packed), expected[1])
     torch._dynamo.reset()
+
+
+def test_nothing_reaches_the_tables_through_the_arguments(small_config: Config) -> None:
+    """FSDP's casts of a block's inputs go by torch's pytree; a bf16 table would round positions."""
+    contexts = layer_contexts(small_config(), 16, torch.device("cpu"), extend=False)
+    assert tree_leaves(((torch.ones(1), contexts[0]), {}))[1] is contexts[0]
+    assert all(context is contexts[0] for context in contexts)
 
 
 def test_a_block_can_be_recomputed(random_model: Model, small_config: Config) -> None:
