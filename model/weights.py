@@ -33,7 +33,7 @@ Piece = tuple[str, int, str, tuple[int, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint(Mapping[str, Tensor]):
-    """A checked folder, as the state dict of its `Transformer`: a tensor is read (to the CPU) when it is asked for.
+    """A checked folder as the state dict of its `Transformer`; a tensor is read, to the CPU, when asked for.
 
     So `save_checkpoint(checkpoint, checkpoint.config, ...)` turns one layout into the other without a model.
     """

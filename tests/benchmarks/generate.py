@@ -5,7 +5,7 @@ random weights, through our export: greedy, fp32, on the CPU with one thread, CP
 several runs that take turns. The tokens of both must be the same.
 
 Two shapes: one prompt of 128 tokens, and eight prompts of 32 to 128 tokens, padded on the left for
-transformers. Each continued by 64 tokens; prefill is measured apart, by a run that stops after the first token.
+transformers. Each is continued by 64 tokens; prefill is measured apart, by a run that stops after the first.
 """
 
 import argparse
