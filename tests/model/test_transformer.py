@@ -3,10 +3,11 @@
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
-from torch.utils._pytree import tree_leaves
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
 
 import model.attention as model_attention
@@ -187,11 +188,28 @@ def test_a_block_is_one_graph_with_and_without_documents(random_model: Model, sm
     torch._dynamo.reset()
 
 
-def test_nothing_reaches_the_tables_through_the_arguments(small_config: Config) -> None:
-    """FSDP's casts of a block's inputs go by torch's pytree; a bf16 table would round positions."""
-    contexts = layer_contexts(small_config(), 16, torch.device("cpu"), extend=False)
-    assert tree_leaves(((torch.ones(1), contexts[0]), {}))[1] is contexts[0]
-    assert all(context is contexts[0] for context in contexts)
+def test_mixed_precision_leaves_the_tables_alone(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FSDP casts the float tensors among a block's inputs, in tuples and dataclasses too."""
+    rendezvous = (tmp_path / "rendezvous").as_uri()
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=0, world_size=1)
+    try:
+        model = Transformer(small_config(train_length=64))
+        model.init_weights(0)
+        for module in (*model.blocks, model):
+            fully_shard(module, mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16))
+        dtypes = set()
+
+        def watched(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+            dtypes.add((x.dtype, cos.dtype, sin.dtype))
+            return rotate(x, cos, sin)
+
+        monkeypatch.setattr(model_attention, "rotate", watched)
+        model(torch.arange(64)[None]).square().sum().backward()
+        assert dtypes == {(torch.bfloat16, torch.float32, torch.float32)}
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_a_block_can_be_recomputed(random_model: Model, small_config: Config) -> None:
