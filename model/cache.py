@@ -59,11 +59,11 @@ class KVCache:
         starts = torch.tensor(self.next_slots[:1] if self.uniform else self.next_slots, device=device)
         return starts[:, None] + torch.arange(tokens, device=device)
 
-    def layer(self, index: int, positions: Tensor) -> "LayerCache":
-        """Layer `index` for the pass whose tokens have these `positions`."""
+    def layers(self, tokens: int) -> "list[LayerCache]":
+        """The layers for a pass over the next T tokens."""
+        positions, end = self.positions(tokens), max(self.next_slots) + tokens
         start = self.next_slots[0] if self.uniform else None
-        end = max(self.next_slots) + positions.shape[1]
-        return LayerCache(self.keys[index], self.values[index], positions, start, end)
+        return [LayerCache(k, v, positions, start, end) for k, v in zip(self.keys, self.values, strict=True)]
 
     def advance(self, tokens: int) -> None:
         """After a pass of T tokens. Behind the prompts, every row goes on at its own length."""

@@ -121,7 +121,7 @@ def stream(
             tokens = tokens[chosen]
             seen = None if seen is None else seen[chosen]
             active = [active[place] for place in going]
-        logits = model(tokens[:, None], cache=cache)[:, -1]
+        logits = _logits(model, model.hidden(tokens[:, None], cache=cache)[:, -1])
 
 
 def generate(
@@ -185,4 +185,13 @@ def _prefill(model: Transformer, prompts: Sequence[Sequence[int]], cache: KVCach
     ids = torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts], device=device)
     hidden = model.hidden(ids, cache=cache)
     last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
-    return model.head(hidden[torch.arange(len(prompts), device=device), last])
+    return _logits(model, hidden[torch.arange(len(prompts), device=device), last])
+
+
+def _logits(model: Transformer, hidden: Tensor) -> Tensor:
+    """[B, V] from [B, D]. On CPUs a large matrix times few rows is 1.5 times as fast with the matrix first
+    (fp32, 152K x 768 and 1024, 8 to 32 rows; slower below 8)."""
+    weight = model.head.weight
+    if weight.device.type == "cpu" and weight.dtype == hidden.dtype == torch.float32 and len(hidden) >= 8:
+        return (weight @ hidden.T).T
+    return model.head(hidden)

@@ -74,13 +74,10 @@ class Transformer(nn.Module):
             lengths=lengths,
             cache=cache,
         )
-        slots = None if cache is None else cache.positions(tokens)
+        stores = [None] * len(contexts) if cache is None else cache.layers(tokens)
         x = self.embed(ids)
-        for layer, (block, context) in enumerate(zip(self.blocks, contexts, strict=True)):
-            if cache is None or slots is None:
-                x = block(x, context)
-            else:
-                x = block(x, context, cache.layer(layer, slots))
+        for block, context, store in zip(self.blocks, contexts, stores, strict=True):
+            x = block(x, context, store)
         if cache is not None:
             cache.advance(tokens)
         return self.norm(x)

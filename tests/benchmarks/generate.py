@@ -5,7 +5,7 @@ random weights, through our export: greedy, fp32, on the CPU with one thread, CP
 several runs that take turns. The tokens of both must be the same.
 
 Two shapes: one prompt of 128 tokens, and eight prompts of 32 to 128 tokens, padded on the left for
-transformers. Each is continued by 64 tokens; prefill is measured apart, by a run that stops after the first.
+transformers. Each is continued by 32 tokens; prefill is measured apart, by a run that stops after the first.
 """
 
 import argparse
@@ -32,14 +32,14 @@ from model.generate import generate  # noqa: E402
 from model.transformer import Transformer, build  # noqa: E402
 from model.weights import load_checkpoint, save_checkpoint  # noqa: E402
 
-NEW_TOKENS = 64
+NEW_TOKENS = 32
 SHAPES = {"one row": [128], "eight rows": [128, 32, 50, 64, 77, 90, 100, 111]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="0.3b")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="the tiny preset, two runs")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     arguments = parser.parse_args()

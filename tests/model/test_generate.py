@@ -87,10 +87,10 @@ def test_a_row_is_the_same_alone_and_in_a_batch(
     """Some rows are beyond the training length at prefill (alpha 3), some are not; ended rows leave."""
     model = random_model(small_config())
     prompts = [*PROMPTS, list(range(20)), list(range(40, 80))]
-    together = generate(model, prompts, max_new_tokens=24, sampling=sampling, stop=[[7], [60, 61]])
+    together = generate(model, prompts, max_new_tokens=16, sampling=sampling, stop=[[7], [60, 61]])
     for row, prompt in enumerate(prompts):
         alone = generate(
-            model, [prompt], max_new_tokens=24, sampling=sampling, stop=[[7], [60, 61]], row_keys=[row]
+            model, [prompt], max_new_tokens=16, sampling=sampling, stop=[[7], [60, 61]], row_keys=[row]
         )
         assert alone == [together[row]]
 
@@ -122,6 +122,13 @@ def test_stop_sequences_end_rows_and_are_held_back(random_model: Model, small_co
     assert [token for piece in pieces for token in piece.ids] == free[:8]
     assert pieces[-1].end == "length" and all(piece.end is None for piece in pieces[:-1])
     assert any(len(piece.ids) > 1 for piece in pieces)
+
+
+def test_many_rows_take_the_other_way_to_the_logits(random_model: Model, small_config: Config) -> None:
+    model = random_model(small_config(train_length=64))
+    prompts = [[7 * row + 1, row + 3] for row in range(9)]
+    together = generate(model, prompts, max_new_tokens=10)
+    assert [list(row.ids) for row in together] == [by_full_forward(model, prompt, 10) for prompt in prompts]
 
 
 def test_streams_come_token_by_token(random_model: Model, small_config: Config) -> None:
