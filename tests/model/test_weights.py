@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.config import ModelConfig, preset
+from model.convert import main as convert
 from model.layouts import Layout, from_json, stored_names, to_json
 from model.transformer import Transformer
 from model.weights import load_checkpoint, open_checkpoint, save_checkpoint
@@ -232,3 +233,17 @@ def test_what_is_saved_is_the_model_and_nothing_else(
     save_checkpoint(state, model.config, tmp_path / "good", layout="qwen")
     with pytest.raises(FileExistsError):
         save_checkpoint(state, model.config, tmp_path / "good", layout="qwen")
+
+
+def test_conversion_by_command(single: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "out"
+    command = [str(single), str(target), "--layout", "qwen2", "--dtype", "bfloat16", "--eos", "127"]
+    assert convert(command) == 0
+    assert "167,936 parameters from qwen to qwen2" in capsys.readouterr().out
+    expected, converted = load_checkpoint(single).to(torch.bfloat16), load_checkpoint(target)
+    assert same(expected, converted)
+    assert json.loads((target / "config.json").read_text())["eos_token_id"] == 127
+    assert convert(command) == 2 and "exists" in capsys.readouterr().err
+    (single / "SHA256SUMS").unlink()
+    assert convert([str(single), str(tmp_path / "b"), "--layout", "qwen"]) == 2
+    assert "known sums" in capsys.readouterr().err and not (tmp_path / "b").exists()
