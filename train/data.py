@@ -87,70 +87,56 @@ class Stream:
         told += [self.seed, self.shuffles[0].window]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
-    def locate(self, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """int64 [R] samples drawn before -> (sample, dataset, row of the dataset), all int64 [R].
+    def locate(self, drawn: np.ndarray) -> np.ndarray:
+        """int64 [R] samples drawn before -> int64 [4, R]: sample, dataset, row of the dataset, tokens in it.
 
         Found by blocks, because small NumPy calls cost more than what they compute.
         """
         first = int(drawn[0]) // LOCATED
         if int(drawn.min()) // LOCATED == first == int(drawn.max()) // LOCATED:
-            sample, dataset, row = self._located(first)[:, drawn - first * LOCATED]
-            return sample, dataset, row
+            return self._located(first)[:, drawn - first * LOCATED]
         blocks = drawn // LOCATED
-        found = np.empty((3, len(drawn)), np.int64)
+        found = np.empty((4, len(drawn)), np.int64)
         for block in np.unique(blocks).tolist():
             here = blocks == block
             found[:, here] = self._located(block)[:, drawn[here] - block * LOCATED]
-        return found[0], found[1], found[2]
+        return found
 
     def _locate_block(self, block: int) -> np.ndarray:
-        """int64 [3, LOCATED]: sample, dataset and row of a block of draws."""
-        drawn = np.arange(LOCATED) + block * LOCATED
-        samples = skip_samples(drawn, self.skips)
+        samples = skip_samples(np.arange(LOCATED) + block * LOCATED, self.skips)
         chosen, draws = choose_datasets(samples, self.quotas, self.seed)
-        rows = np.empty_like(draws)
-        for number, shuffle in enumerate(self.shuffles):
+        rows, lengths = np.empty_like(draws), np.empty_like(draws)
+        for number, (dataset, shuffle) in enumerate(zip(self.datasets, self.shuffles, strict=True)):
             here = chosen == number
             if here.any():
                 rows[here] = shuffle.rows_of(draws[here])
-        return np.stack([samples, chosen, rows])
+                lengths[here] = dataset.lengths(rows[here])
+        return np.stack([samples, chosen, rows, lengths])
 
     def lengths(self, drawn: np.ndarray) -> np.ndarray:
         """int64 [R] tokens before the padding, without opening a shard."""
-        _, chosen, rows = self.locate(drawn)
-        lengths = np.empty_like(rows)
-        for number, dataset in enumerate(self.datasets):
-            here = chosen == number
-            lengths[here] = dataset.lengths(rows[here])
-        return lengths
+        return self.locate(drawn)[3]
 
     def read(self, drawn: np.ndarray) -> Batch:
         """The rows of some samples, in their order."""
-        _, chosen, rows = self.locate(drawn)
+        _, chosen, rows, lengths = self.locate(drawn)
         if len(self.datasets) == 1:
-            return self._read_from(self.datasets[0], rows)
-        batch = Batch(
-            ids=np.empty((len(rows), self.row_tokens), np.int32),
-            lengths=np.empty_like(rows),
-            documents=np.empty((len(rows), self.row_tokens), np.int32) if self.with_documents else None,
-        )
+            documents = self.datasets[0].documents(rows) if self.with_documents else None
+            return Batch(self.datasets[0].read(rows), lengths, documents)
+        ids = np.empty((len(rows), self.row_tokens), np.int32)
+        documents = np.empty_like(ids) if self.with_documents else None
         for number, dataset in enumerate(self.datasets):
             here = np.flatnonzero(chosen == number)
             if len(here):
-                part = self._read_from(dataset, rows[here])
-                batch.ids[here], batch.lengths[here] = part.ids, part.lengths
-                if batch.documents is not None and part.documents is not None:
-                    batch.documents[here] = part.documents
-        return batch
-
-    def _read_from(self, dataset: TokenRows, rows: np.ndarray) -> Batch:
-        documents = dataset.documents(rows) if self.with_documents else None
-        return Batch(dataset.read(rows), dataset.lengths(rows), documents)
+                ids[here] = dataset.read(rows[here])
+                if documents is not None:
+                    documents[here] = dataset.documents(rows[here])
+        return Batch(ids, lengths, documents)
 
     def places(self, drawn: np.ndarray) -> list[Place]:
         """Where samples lie and whose text they are: from a step back to its documents."""
         found = []
-        for sample, number, row in zip(*(column.tolist() for column in self.locate(drawn)), strict=True):
+        for sample, number, row, _ in self.locate(drawn).T.tolist():
             dataset = self.datasets[number]
             found.append(Place(sample, number, str(dataset.folder), dataset.name(row), dataset.pieces(row)))
         return found

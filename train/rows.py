@@ -67,6 +67,7 @@ class TokenRows:
         self._ids_at = np.full(self._first_batch[-1], -1, np.int64)  # address / 4 of each open batch's ids
         self._open_batches: dict[int, list[pa.RecordBatch]] = {}
         self.row_tokens = open_shard(self.paths[0]).row_tokens if self.files else 0
+        self._origin, self._anywhere = 0, np.empty((0, self.row_tokens), np.int32)
         full = np.asarray(self.shard_rows, np.int64) * self.row_tokens
         tokens = np.asarray([entry["tokens"] for entry in self.files], np.int64)
         self._last_lengths = self.row_tokens - (full - tokens)  # only a shard's last row may be padded
@@ -90,12 +91,7 @@ class TokenRows:
         if (self._ids_at[batches] < 0).any():
             self._open(np.unique(shards))
         at = self._ids_at[batches] + inside % BATCH_ROWS * self.row_tokens
-        # One gather over all maps: row k of this view is the T tokens from the k-th word after the first of
-        # these rows. Nothing outside of open shards is read, because every row was found in `starts`.
-        first = int(at.argmin())
-        origin = self._row_view(shards[first], inside[first])
-        anywhere = as_strided(origin, shape=(ADDRESSES, self.row_tokens), strides=(4, 4))
-        ids: np.ndarray = anywhere[at - at[first]]
+        ids: np.ndarray = self._anywhere[at - self._origin]
         if int(ids.view(np.uint32).max()) >= self.n_vocab:  # a negative id is a huge unsigned one
             number = int((ids.view(np.uint32) >= self.n_vocab).any(axis=1).argmax())
             raise DataError(f"{self.name(int(rows[number]))} has an id outside of 0..{self.n_vocab - 1}")
@@ -136,14 +132,15 @@ class TokenRows:
             for number, batch in enumerate(batches):
                 if batch.num_rows != min(BATCH_ROWS, entry["rows"] - number * BATCH_ROWS):
                     raise DataError(f"{path}: record batch {number} has {batch.num_rows} rows")
-                self._ids_at[first + number] = batch["input_ids"].flatten().buffers()[1].address // 4
+                self._ids_at[first + number] = _ids_of(batch).ctypes.data // 4
             self._open_batches[shard] = batches
-
-    def _row_view(self, shard: int, inside: int) -> np.ndarray:
-        """int32 [T]: the ids of one row of an open shard, where they are mapped."""
-        ids = self._open_batches[shard][inside // BATCH_ROWS]["input_ids"].flatten().to_numpy()
-        start = inside % BATCH_ROWS * self.row_tokens
-        return ids[start : start + self.row_tokens]
+        # So that one gather reaches all maps: row k of this view is the T tokens from word k after the first
+        # map. Nothing outside of open shards is ever read, because `read` finds every row in `starts`.
+        lowest = min(
+            (batches[0] for batches in self._open_batches.values()), key=lambda b: _ids_of(b).ctypes.data
+        )
+        self._origin = _ids_of(lowest).ctypes.data // 4
+        self._anywhere = as_strided(_ids_of(lowest), shape=(ADDRESSES, self.row_tokens), strides=(4, 4))
 
     def name(self, row: int) -> str:
         """The row as `sluice why --row` takes it, for example train-00000:17."""
@@ -168,3 +165,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("ledger") and not manifest.get("balanced"):
         raise DataError(f"{path}: the ledger of this run does not balance")
     return manifest
+
+
+def _ids_of(batch: pa.RecordBatch) -> np.ndarray:
+    """int32 [rows * T], where the batch is mapped."""
+    return batch["input_ids"].flatten().to_numpy(zero_copy_only=True)

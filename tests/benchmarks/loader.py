@@ -26,7 +26,7 @@ from pipeline.pack.vocabulary import Vocabulary  # noqa: E402
 from train.data import Stream  # noqa: E402
 from train.rows import TokenRows  # noqa: E402
 
-ROW_TOKENS, BATCH_ROWS, DOCUMENT_TOKENS = 2048, 64, 1000
+ROW_TOKENS, BATCH_ROWS, DOCUMENT_TOKENS = 2048, 256, 1000  # half a million tokens a batch
 VOCABULARY = Vocabulary("random", "random.tiktoken", "0" * 64, 151_851, 151_643)
 
 
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    files, rows, batches, repeats = (4, 8192, 100, 9) if options.quick else (8, 32_768, 400, 15)
+    files, rows, batches, repeats = (4, 8192, 100, 7) if options.quick else (8, 32_768, 400, 9)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_run(folder, files, rows)
