@@ -23,9 +23,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.annotate.language import PACKAGED_MODEL, PACKAGED_MODEL_SHA256, find_language_model
-from pipeline.pack.vocabulary import NAMED, find_vocabulary
 from pipeline.parts import file_sha256
 from pipeline.report.summary import human_bytes
+from tokenizer_build.vocabulary import NAMED, find_vocabulary
 
 DISTRIBUTION = "sluice-corpus"
 _DEFAULT_VOCABULARY = "sluice-32k"

@@ -28,11 +28,11 @@ from pipeline.kernels.shingles import Shingling, shingle_sets
 from pipeline.kernels.text import measure_text
 from pipeline.ledger import IN, OUT, Count
 from pipeline.pack.encode import Encoder, load_encoder
-from pipeline.pack.vocabulary import find_vocabulary
 from pipeline.parts import PartWriter
 from pipeline.phase import Job, Row, commit, fingerprint
 from pipeline.rules import measured_groups
 from pipeline.timings import Timings
+from tokenizer_build.vocabulary import find_vocabulary
 
 _MEASURES_VERSION = 4
 _SIGNATURES_VERSION = 4

@@ -24,10 +24,10 @@ from pipeline.ledger import IN, OUT, Count
 from pipeline.pack.encode import Encoder, load_encoder
 from pipeline.pack.exchange import plan_dealing
 from pipeline.pack.shards import number_of_shards
-from pipeline.pack.vocabulary import find_vocabulary
 from pipeline.parts import PartWriter, read_batches
 from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_row, read_rows
 from pipeline.timings import Timings
+from tokenizer_build.vocabulary import find_vocabulary
 
 _VERSION = 3
 SPLITS = ("train", "validation")

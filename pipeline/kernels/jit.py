@@ -49,13 +49,14 @@ def pinned_target() -> str:
 
 
 def source_digest() -> str:
-    """Twelve hex digits over the package's source files that define kernels, in the order of their paths."""
-    package = Path(__file__).resolve().parents[1]
+    """Twelve hex digits over the source files that define kernels, in the order of packages and paths."""
+    here = Path(__file__).resolve()
     digest = hashlib.blake2b(digest_size=6)
-    for path in sorted(package.rglob("*.py")):
-        source = path.read_bytes()
-        if b"pipeline.kernels.jit import" in source or path.parent == Path(__file__).resolve().parent:
-            digest.update(hashlib.blake2b(source).digest())
+    for package in (here.parents[1], here.parents[2] / "tokenizer_build"):
+        for path in sorted(package.rglob("*.py")):
+            source = path.read_bytes()
+            if b"pipeline.kernels.jit import" in source or path.parent == here.parent:
+                digest.update(hashlib.blake2b(source).digest())
     return digest.hexdigest()
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import tiktoken
 
-from pipeline.pack.vocabulary import Vocabulary, load_ranks
+from tokenizer_build.vocabulary import Vocabulary, load_ranks
 
 # The Qwen tokenizer's pattern: that of cl100k_base with single digits (\p{N} for \p{N}{1,3}).
 PATTERN = (

@@ -11,7 +11,7 @@ import tiktoken
 
 from pipeline.pack import encode
 from pipeline.pack.encode import load_encoder
-from pipeline.pack.vocabulary import find_vocabulary
+from tokenizer_build.vocabulary import find_vocabulary
 
 CONFORMANCE = Path(__file__).resolve().parents[3] / "../shared/conformance/qwen.json"
 
