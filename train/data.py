@@ -11,7 +11,7 @@ import hashlib
 import json
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -68,13 +68,9 @@ class Stream:
         for dataset in self.datasets:
             if not dataset.rows:
                 raise DataError(f"{dataset.folder} has no {dataset.split} rows")
-            if (dataset.vocabulary, dataset.row_tokens) != (
-                self.datasets[0].vocabulary,
-                self.datasets[0].row_tokens,
-            ):
-                raise DataError(
-                    f"{dataset.folder}: another vocabulary or row length than {datasets[0].folder}"
-                )
+            if dataset.form != self.datasets[0].form:
+                of_first = f"{self.datasets[0].folder} has {self.datasets[0].form}"
+                raise DataError(f"{dataset.folder} has {dataset.form}, but {of_first}")
         self.row_tokens = self.datasets[0].row_tokens
         self.quotas = mixture_quotas(weights)
         self.shuffles = [Shuffle(d.shard_rows, window, seed, tag) for tag, d in enumerate(self.datasets)]
@@ -142,7 +138,7 @@ class Stream:
         return found
 
 
-def prefetch(batches: Iterable[Item], depth: int = 2) -> Iterator[Item]:
+def prefetch(batches: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
     """The same batches, made by one thread ahead of their use; its exceptions are raised here."""
     waiting: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=depth)
     stopped = threading.Event()

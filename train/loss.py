@@ -9,6 +9,8 @@ hurt (Megatron-LM #2206). Small gradients are not dropped, as some kernels do.
 N positions, D hidden width, V rows of the head.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -46,7 +48,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden) if wants_hidden else None
         d_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device) if wants_head else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        softmax = _compiled_softmax_gradient if hidden.is_cuda else _softmax_gradient
+        softmax = _compiled_softmax_gradient() if hidden.is_cuda else _softmax_gradient
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(hidden), chunk):
                 part = hidden.detach()[start : start + chunk]
@@ -83,8 +85,10 @@ def _softmax_gradient(logits: Tensor, targets: Tensor, scale: float, z_loss: flo
     return loss.sum(), error.to(dtype)
 
 
-# Compiled, the chunk's logits are read twice and written once; a pass each otherwise.
-_compiled_softmax_gradient = torch.compile(_softmax_gradient, dynamic=False)
+@cache
+def _compiled_softmax_gradient() -> Callable[..., tuple[Tensor, Tensor]]:
+    """Reads a chunk of logits twice and writes it once, where plain torch has a pass per line."""
+    return torch.compile(_softmax_gradient, dynamic=False)
 
 
 class _TokenLogProbs(torch.autograd.Function):

@@ -53,6 +53,7 @@ class TokenRows:
         self.shard_rows = tuple(int(entry["rows"]) for entry in self.files)
         self.starts = np.concatenate([[0], np.cumsum(self.shard_rows, dtype=np.int64)])
         self.rows = int(self.starts[-1])
+        self.told_vocabulary: dict[str, Any] = manifest["vocabulary"]
         self.vocabulary = str(manifest["vocabulary"]["sha256"])
         self.n_vocab = int(manifest["vocabulary"]["n_vocab"])
         self.eot = int(manifest["vocabulary"]["eot"])

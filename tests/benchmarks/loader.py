@@ -22,7 +22,7 @@ import numpy as np
 sys.path[0] = str(Path(__file__).resolve().parents[2])  # not this folder: pipeline.py is a benchmark here
 
 from pipeline.pack import shards  # noqa: E402
-from pipeline.pack.vocabulary import Vocabulary  # noqa: E402
+from tokenizer_build.vocabulary import Vocabulary  # noqa: E402
 from train.data import Stream  # noqa: E402
 from train.rows import TokenRows  # noqa: E402
 
