@@ -1,8 +1,8 @@
 """What the layers of one pass share: rotation tables, masks, and the extension of long contexts.
 
-Computed once, outside of the blocks. A `Context` is a plain dataclass, not a tuple, so that nothing that
-walks through the arguments of a block (mixed-precision casts, device moves) reaches the fp32 tables. Layers
-that need the same get the same object.
+Computed once, outside of the blocks. A `Context` is a plain object, neither tuple nor dataclass, since FSDP's
+mixed precision casts every float tensor that it finds in those among the arguments of a block, and positions
+in bf16 are wrong from the 256th on. Layers that need the same get the same object.
 
 B rows, T query tokens, S key tokens, d dimensions per head.
 """
@@ -52,16 +52,24 @@ class PackedDocuments:
         return torch.searchsorted(self.cu_seqlens, flat, right=True).view(rows, tokens)
 
 
-@dataclass(frozen=True)
 class Context:
-    """What one layer needs beside its input."""
+    """What one layer needs beside its input. Nothing changes it once it is made."""
 
-    cos: Tensor  # fp32 [1|B, T, 1, d/2]
-    sin: Tensor
-    query_scale: Tensor | None = None  # LogN: fp32 [1|B, T, 1, 1]
-    mask: Tensor | None = None  # bool [1|B, 1, T, S], True where a query may look
-    causal: bool = True  # without a mask: query i looks at keys up to i; False: at all keys
-    packed: PackedDocuments | None = None  # instead of a mask, where the kernel takes boundaries
+    def __init__(
+        self,
+        cos: Tensor,
+        sin: Tensor,
+        *,
+        query_scale: Tensor | None,
+        mask: Tensor | None,
+        causal: bool,
+        packed: PackedDocuments | None,
+    ) -> None:
+        self.cos, self.sin = cos, sin  # fp32 [1|B, T, 1, d/2]
+        self.query_scale = query_scale  # LogN: fp32 [1|B, T, 1, 1]
+        self.mask = mask  # bool [1|B, 1, T, S], True where a query may look
+        self.causal = causal  # without a mask: query i looks at keys up to i; False: at all keys
+        self.packed = packed  # instead of a mask, where the kernel takes boundaries
 
 
 def document_mask(documents: Tensor) -> Tensor:
@@ -116,7 +124,9 @@ def layer_contexts(
             cos, sin = _tables(positions, config.head_dim, bases)
             mask = visible if window is None else _windowed(visible, slots, start + tokens, window)
             causal = mask is None and start == 0
-            made[bases, window] = Context(cos, sin, scale, mask, causal, packed)
+            made[bases, window] = Context(
+                cos, sin, query_scale=scale, mask=mask, causal=causal, packed=packed
+            )
         contexts.append(made[bases, window])
     return contexts
 

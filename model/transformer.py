@@ -112,15 +112,15 @@ def initial_weight(name: str, shape: Sequence[int], config: ModelConfig, seed: i
     that a sharded model needs the memory of one whole parameter only.
     """
     if name.endswith("norm.weight"):
-        return torch.ones(*shape)
+        return torch.ones(*shape, device="cpu")
     if name.endswith(".bias"):
-        return torch.zeros(*shape)
+        return torch.zeros(*shape, device="cpu")
     digest = hashlib.blake2b(name.encode(), key=(seed % 2**64).to_bytes(8, "little"), digest_size=8).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True))
+    generator = torch.Generator("cpu").manual_seed(int.from_bytes(digest, "little", signed=True))
     std = config.init_std
     if name.endswith(("attention.out.weight", "mlp.proj.weight")):
         std /= math.sqrt(2 * config.n_layers)
-    return torch.empty(*shape).normal_(0.0, std, generator=generator)
+    return torch.empty(*shape, device="cpu").normal_(0.0, std, generator=generator)
 
 
 def build(
