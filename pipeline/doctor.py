@@ -23,9 +23,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.annotate.language import PACKAGED_MODEL, PACKAGED_MODEL_SHA256, find_language_model
-from pipeline.pack.vocabulary import NAMED, find_vocabulary
 from pipeline.parts import file_sha256
 from pipeline.report.summary import human_bytes
+from tokenizer_build.vocabulary import NAMED, find_vocabulary
 
 DISTRIBUTION = "sluice-corpus"
 _DEFAULT_VOCABULARY = "sluice-32k"
@@ -184,6 +184,7 @@ def kernel_calls() -> dict[str, Callable[[], Any]]:
         spacy_tokens,
         text,
     )
+    from tokenizer_build.tokenizer import Tokenizer
 
     shingling = shingles.Shingling("words", 2, 1_000)
     starts = components.part_starts(np.array([4]))
@@ -193,6 +194,10 @@ def kernel_calls() -> dict[str, Callable[[], Any]]:
 
     def sign() -> pa.Array:
         return minhash.minhash_signatures(_SAMPLE, shingling, permutations=4, seed=1).signatures
+
+    def encode() -> pa.Array:
+        tokenizer = Tokenizer.load(_DEFAULT_VOCABULARY)
+        return tokenizer.decode_batch(tokenizer.encode_batch(_SAMPLE))
 
     return {
         "text.measure_text": lambda: text.measure_text(_SAMPLE),
@@ -211,6 +216,7 @@ def kernel_calls() -> dict[str, Callable[[], Any]]:
         "datasketch.datasketch_signatures": lambda: datasketch.datasketch_signatures(
             _SAMPLE, shingling, permutations=4, seed=1
         ),
+        "tokenizer.encode_batch": encode,
         "planted.plant": lambda: planted.plant(_SAMPLE, ids, shingling, seed=1),
         "compare.match_members": lambda: compare.match_members(
             np.array([0, 2]), np.arange(2), np.zeros(2, bool), evidence, measure=compare.SIGNATURE, least=1

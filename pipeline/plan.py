@@ -24,12 +24,12 @@ from pipeline.annotate.splits import (
     split_to_bytes,
 )
 from pipeline.config import KINDS, Recipe, RecipeError, nearest
-from pipeline.pack.vocabulary import find_vocabulary
 from pipeline.parts import file_sha256
 from pipeline.phase import Job
 from pipeline.recipe_file import recipe_to_tree
 from pipeline.rules import measured_groups
 from pipeline.storage import Storage
+from tokenizer_build.vocabulary import find_vocabulary
 
 if TYPE_CHECKING:
     from pipeline.annotate.decontaminate import EvaluationIndex

@@ -32,7 +32,6 @@ from pipeline.config import UsageError
 from pipeline.decide.takedowns import TAKEDOWN, Request, domains_of, read_requests, write_requests
 from pipeline.pack.phase import shard_name
 from pipeline.pack.taken import copies_of
-from pipeline.pack.vocabulary import find_vocabulary
 from pipeline.parts import file_sha256, read_batches
 from pipeline.phase import Job, load_plan, need_rows
 from pipeline.plan import Plan, hash_of_takedowns, save_plan
@@ -42,6 +41,7 @@ from pipeline.report.why import parse_id
 from pipeline.run import LOCKED, RunOptions, run_phases
 from pipeline.schema import locator
 from pipeline.storage import LockedError, Storage, lock
+from tokenizer_build.vocabulary import find_vocabulary
 
 DONE, UNKNOWN = 0, 1
 _SHOWN = 20

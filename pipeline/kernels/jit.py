@@ -49,13 +49,14 @@ def pinned_target() -> str:
 
 
 def source_digest() -> str:
-    """Twelve hex digits over the package's source files that define kernels, in the order of their paths."""
-    package = Path(__file__).resolve().parents[1]
+    """Twelve hex digits over the source files that define kernels, in the order of packages and paths."""
+    here = Path(__file__).resolve()
     digest = hashlib.blake2b(digest_size=6)
-    for path in sorted(package.rglob("*.py")):
-        source = path.read_bytes()
-        if b"pipeline.kernels.jit import" in source or path.parent == Path(__file__).resolve().parent:
-            digest.update(hashlib.blake2b(source).digest())
+    for package in (here.parents[1], here.parents[2] / "tokenizer_build"):
+        for path in sorted(package.rglob("*.py")):
+            source = path.read_bytes()
+            if b"pipeline.kernels.jit import" in source or path.parent == here.parent:
+                digest.update(hashlib.blake2b(source).digest())
     return digest.hexdigest()
 
 
@@ -94,6 +95,15 @@ numba.config.reload_config()  # type: ignore[attr-defined]
 def kernel(function: Kernel) -> Kernel:
     """Compile `function` at its first call, without GIL, fast-math or allocation, and keep its code."""
     return numba.njit(nogil=True, cache=True, fastmath=False, _nrt=False)(function)  # type: ignore[return-value]
+
+
+def inlined(function: Kernel) -> Kernel:
+    """A kernel that is copied into the kernels that call it, instead of being called.
+
+    For what is called once per word or token and takes many arrays: a call hands over seven words for each.
+    """
+    options = {"nogil": True, "cache": True, "fastmath": False, "_nrt": False, "forceinline": True}
+    return numba.njit(**options)(function)  # type: ignore[return-value]
 
 
 @intrinsic

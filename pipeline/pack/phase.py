@@ -22,10 +22,10 @@ from pipeline.pack.exchange import Dealing, write_exchange
 from pipeline.pack.gather import gather_stream
 from pipeline.pack.shards import write_shard
 from pipeline.pack.taken import taken_copies
-from pipeline.pack.vocabulary import Vocabulary, find_vocabulary, load_ranks
 from pipeline.parts import FinishedFile, PartFile, file_sha256, finished, read_batches
 from pipeline.phase import Job, Row, Step, commit, fingerprint, is_done, need_rows, read_rows, row_name
 from pipeline.timings import Timings
+from tokenizer_build.vocabulary import Vocabulary, find_vocabulary, load_ranks
 
 _VERSION = 3
 SPLITS = ("train", "validation")

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.pack.vocabulary import Vocabulary
+from tokenizer_build.vocabulary import Vocabulary
 
 FORMAT = "1"
 BATCH_ROWS = 4096

@@ -20,7 +20,6 @@ from pipeline.decide.takedowns import has_takedowns, read_requests
 from pipeline.kernels.jit import TARGET
 from pipeline.pack.phase import SPLITS, shard_name
 from pipeline.pack.taken import taken_copies
-from pipeline.pack.vocabulary import find_vocabulary, load_ranks
 from pipeline.parts import file_sha256
 from pipeline.phase import Job, Row, fingerprint, load_plan
 from pipeline.recipe_file import recipe_to_tree
@@ -28,6 +27,7 @@ from pipeline.report.audit import Audit
 from pipeline.report.contamination import describe_contamination
 from pipeline.report.duplicates import describe_duplicates
 from pipeline.report.mixture import describe_mixture, repeats_of_source
+from tokenizer_build.vocabulary import find_vocabulary, load_ranks
 
 FORMAT = 1
 _DIGESTED = ("documents", "measures", "clusters", "decisions", "work/shards")
@@ -39,7 +39,6 @@ _LIBRARIES = (
     "numpy",
     "pyarrow",
     "resiliparse",
-    "tiktoken",
 )
 _LIBRARIES += ("trafilatura", "zstandard")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.annotate.language import find_language_model
-from pipeline.pack.vocabulary import find_vocabulary
 from pipeline.plan import package_path
 from pipeline.quickstart.archive import build_record
+from tokenizer_build.vocabulary import find_vocabulary
 
 STEPS = (
     "documents",

@@ -13,11 +13,11 @@ from pipeline.annotate.digests import text_digests
 from pipeline.kernels.planted import plant
 from pipeline.kernels.shingles import Shingling
 from pipeline.ledger import Count
-from pipeline.pack.vocabulary import find_vocabulary, load_ranks
 from pipeline.parts import PartWriter, read_batches
 from pipeline.phase import Job, Row, commit, need_rows
 from pipeline.recipe_file import load_recipe
 from pipeline.timings import Timings
+from tokenizer_build.vocabulary import find_vocabulary, load_ranks
 
 VOCABULARY = "sluice-32k"
 

@@ -10,8 +10,8 @@ from pipeline.pack.exchange import plan_dealing, write_exchange
 from pipeline.pack.gather import gather_stream, training_order
 from pipeline.pack.shard_check import check_shard
 from pipeline.pack.shards import write_shard
-from pipeline.pack.vocabulary import Vocabulary
 from pipeline.schema import ENCODED
+from tokenizer_build.vocabulary import Vocabulary
 
 EOT = 1_000_000
 PARTS = 4

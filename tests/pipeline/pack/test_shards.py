@@ -19,7 +19,7 @@ from pipeline.pack.shards import (
     trace_rows,
     write_shard,
 )
-from pipeline.pack.vocabulary import Vocabulary
+from tokenizer_build.vocabulary import Vocabulary
 
 GOLDEN = Path(__file__).resolve().parents[3] / "../shared/golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs ../shared/golden")

@@ -5,13 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.pack import vocabulary
-from pipeline.pack.vocabulary import find_vocabulary, load_ranks
+from tokenizer_build import vocabulary
+from tokenizer_build.vocabulary import (
+    CL100K_PATTERN,
+    CL100K_PATTERN_2023,
+    QWEN_PATTERN,
+    find_vocabulary,
+    load_ranks,
+    pattern_of,
+    special_tokens,
+    write_ranks,
+)
 
 BYTES = [bytes([byte]) for byte in range(256)]
 
 
 def write_vocabulary(path: Path, tokens: list[bytes]) -> Path:
+    """Any tokens, also those that `write_ranks` refuses."""
     path.write_bytes(
         b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for rank, token in enumerate(tokens))
     )
@@ -78,7 +88,7 @@ def test_a_huge_file_is_refused_unread(tmp_path, monkeypatch):
 
 
 def test_unknown_names_are_told_what_exists(tmp_path):
-    with pytest.raises(FileNotFoundError, match="sluice-32k, qwen"):
+    with pytest.raises(FileNotFoundError, match="sluice-32k, qwen, cl100k_base"):
         find_vocabulary("sluice-23k")
     with pytest.raises(FileNotFoundError, match=r"existing \.tiktoken file"):
         find_vocabulary(str(tmp_path / "absent.tiktoken"))
@@ -107,3 +117,45 @@ def test_qwen_is_found_without_an_import_and_known_by_its_hash(tmp_path, monkeyp
     digest = hashlib.sha256(b"other content").hexdigest()
     monkeypatch.setitem(vocabulary.NAMED, "qwen", (package, inside, digest))
     assert find_vocabulary("qwen") == tmp_path / "dashscope" / "resources" / "qwen.tiktoken"
+
+
+def test_written_ranks_are_read_back(tmp_path):
+    path = tmp_path / "mine.tiktoken"
+    tokens = [*BYTES, b"ab", b"\xff\x00"]
+    digest = write_ranks(path, tokens)
+    found, ranks = load_ranks(path, sha256=digest)
+    assert list(ranks) == tokens
+    assert (found.sha256, found.eot) == (digest, 258)
+    assert path.read_bytes() == write_vocabulary(tmp_path / "other.tiktoken", tokens).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "why"),
+    [([*BYTES, b"ab", b"ab"], "1 tokens are repeated"), ([*BYTES, b""], "empty"), (BYTES[1:], "0x00 is no")],
+)
+def test_ranks_that_cannot_be_read_are_not_written(tmp_path, tokens, why):
+    with pytest.raises(ValueError, match=why):
+        write_ranks(tmp_path / "mine.tiktoken", tokens)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_card_says_the_pattern(tmp_path):
+    path = tmp_path / "mine.tiktoken"
+    digest = write_ranks(path, BYTES)
+    assert pattern_of(path) == QWEN_PATTERN  # no card
+    card = path.with_suffix(".card.json")
+    card.write_text(json.dumps({"sha256": digest, "pattern": CL100K_PATTERN_2023}))
+    assert pattern_of(path) == CL100K_PATTERN_2023
+    card.write_text(json.dumps({"sha256": digest, "pattern": r"\\w+"}))
+    with pytest.raises(ValueError, match="none of the known ones"):
+        pattern_of(path)
+    card.write_text(json.dumps({"sha256": "0" * 64, "pattern": QWEN_PATTERN}))
+    with pytest.raises(ValueError, match="is of a file with sha256 0000"):
+        pattern_of(path)
+
+
+def test_cl100k_has_a_pattern_and_special_tokens_of_its_own(tmp_path):
+    path = tmp_path / "cl100k_base.tiktoken"
+    write_ranks(path, BYTES)
+    assert pattern_of(path) == CL100K_PATTERN
+    assert special_tokens(path, 100_256)["<|endofprompt|>"] == 100_276
