@@ -1,7 +1,7 @@
 """One layout of weights into the other: `python -m model.convert FROM TO --layout qwen2 [--dtype bfloat16]`
 
-FROM is a checked folder (see model/weights.py); no model is built, so memory holds one shard. The qwen2 layout
-is what Hugging Face's AutoModelForCausalLM loads without remote code.
+FROM is a checked folder (see model/weights.py); no model is built, so memory holds one shard. The qwen2
+layout is what Hugging Face's AutoModelForCausalLM loads without remote code.
 """
 
 import argparse
