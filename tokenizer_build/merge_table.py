@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.kernels.jit import kernel
-from tokenizer_build.pair_index import GONE, SEPARATOR, Words, find_slot, pair_key
+from tokenizer_build.bpe_train import lay_out
+from tokenizer_build.pair_index import GONE, SEPARATOR, Words, find_slot, level_of, pair_key
 
 _NONE = np.int32(2**31 - 1)  # a rank behind all others: no such merge
 
@@ -87,6 +89,13 @@ def encode_words(words: Words, merges: Merges) -> None:
     _encode(words.tokens, merges.sizes(), slots, keys, made, ranks)
 
 
+def count_tokens(counted: pa.Table, merges: Merges) -> int:
+    """Tokens that counted pieces come to."""
+    words = lay_out(counted, merges.byte_ids())
+    encode_words(words, merges)
+    return int(_count_tokens(words, merges.sizes()))
+
+
 def _empty_table(entries: int) -> tuple[NDArray[np.int32], NDArray[np.uint64], NDArray[np.int32]]:
     """Slots, keys and the token that each key makes."""
     size = 1 << max(4, (2 * entries).bit_length())
@@ -149,6 +158,21 @@ def _encode(tokens, sizes, slots, keys, made, ranks):
         if end > at:
             _encode_word(tokens, at, end, sizes, slots, keys, made, ranks)
         at = end + 1
+
+
+@kernel
+def _count_tokens(words, sizes):
+    at, level, found = 0, 0, np.int64(0)
+    while at < words.tokens.size:
+        token = words.tokens[at]
+        if token < 0:
+            at += 1
+            continue
+        if at >= words.level_ends[level]:
+            level = level_of(words, at, level)
+        found += words.level_counts[level]
+        at += sizes[token]
+    return found
 
 
 @kernel
