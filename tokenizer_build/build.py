@@ -7,7 +7,7 @@ came with, and encoding its own bytes gives it back. The result depends on text 
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from tokenizer_build.bpe_train import lay_out, train_merges
 from tokenizer_build.build_recipe import Block, BuildRecipe, RecipeError
 from tokenizer_build.characters import as_pieces, charset_characters, count_characters, covering
 from tokenizer_build.documents import read_documents
-from tokenizer_build.merge_table import Merges, byte_merges, encode_words, split_tokens
-from tokenizer_build.piece_counts import SCHEMA, PieceCounter, in_order
+from tokenizer_build.merge_table import Merges, byte_merges, count_tokens, encode_words, split_tokens
+from tokenizer_build.piece_counts import SCHEMA, PieceCounter, merge_counts
+from tokenizer_build.pruning import prune
 from tokenizer_build.vocabulary import (
     CL100K_PATTERN_2023,
     PATTERNS,
@@ -30,7 +31,9 @@ from tokenizer_build.vocabulary import (
     load_ranks,
 )
 
-_BATCH_BYTES = 8_000_000
+PARTS = 8  # of each source, by which `prune` sees how widely a token is used
+_BATCH = 1000  # documents
+_COUNTER_BYTES = 1 << 28
 _SCALE = 1 << 40  # a share of 1 is so many weighted bytes: integers with more than enough precision
 
 Say = Callable[[str], None]
@@ -38,14 +41,14 @@ Say = Callable[[str], None]
 
 @dataclass
 class Counted:
-    """One source of one language: what was counted of it."""
+    """One source of one language: what was counted of it, in parts of about equally many documents."""
 
     language: str
     source: str
-    pieces: pa.Table
-    documents: int = 0
-    bytes: int = 0
-    sha256: str = ""  # of all its documents, each with its length before it
+    parts: list[pa.Table]
+    documents: int
+    bytes: int
+    sha256: str  # of all its documents, each with its length before it
 
 
 @dataclass
@@ -62,50 +65,38 @@ def recipe_pattern(recipe: BuildRecipe) -> str:
 
 
 def count_corpus(recipe: BuildRecipe, data: Path) -> Corpus:
-    """Read and count all texts of a recipe."""
+    """Read and count all texts of a recipe, one at a time."""
     corpus = Corpus()
     rule = PATTERNS[recipe_pattern(recipe)]
     for text in recipe.texts:
-        sources: dict[str, _Source] = {}
-        kept_out = corpus.held_back.setdefault(text.language, [])
+        sources: dict[str, list[str]] = {}
         for document in read_documents(text, data, recipe.held_back):
             if document.held_back:
-                kept_out.append(document.text)
+                corpus.held_back.setdefault(text.language, []).append(document.text)
             else:
-                if document.source not in sources:
-                    sources[document.source] = _Source(rule)
-                sources[document.source].add(document.text)
-        corpus.counted += [source.done(text.language, name) for name, source in sorted(sources.items())]
+                sources.setdefault(document.source, []).append(document.text)
+        corpus.counted += [
+            count_source(text.language, name, documents, rule) for name, documents in sorted(sources.items())
+        ]
     return corpus
 
 
-class _Source:
-    """Counts the documents of one source, in batches."""
-
-    def __init__(self, rule: PieceRule) -> None:
-        self._counter = PieceCounter(rule)
-        self._batch: list[str] = []
-        self._waiting, self._bytes, self._documents = 0, 0, 0
-        self._digest = hashlib.sha256()
-
-    def add(self, text: str) -> None:
-        content = text.encode()
-        self._digest.update(b"%d:" % len(content) + content)
-        self._bytes += len(content)
-        self._documents += 1
-        self._waiting += len(content)
-        self._batch.append(text)
-        if self._waiting >= _BATCH_BYTES:
-            self._count()
-
-    def done(self, language: str, name: str) -> Counted:
-        self._count()
-        pieces = in_order(self._counter.table())
-        return Counted(language, name, pieces, self._documents, self._bytes, self._digest.hexdigest())
-
-    def _count(self) -> None:
-        self._counter.add(pa.array(self._batch, pa.large_string()))
-        self._batch, self._waiting = [], 0
+def count_source(language: str, source: str, documents: list[str], rule: PieceRule) -> Counted:
+    """Count the pieces of documents; each of the PARTS is a run of them, so that most books stay whole."""
+    digest = hashlib.sha256()
+    size = 0
+    for document in documents:
+        content = document.encode()
+        digest.update(b"%d:" % len(content) + content)
+        size += len(content)
+    counter = PieceCounter(rule, memory_bytes=_COUNTER_BYTES)
+    parts = []
+    for part in range(PARTS):
+        begin, end = (len(documents) * at // PARTS for at in (part, part + 1))
+        for start in range(begin, end, _BATCH):
+            counter.add(pa.array(documents[start : min(end, start + _BATCH)], pa.large_string()))
+        parts.append(counter.table())
+    return Counted(language, source, parts, len(documents), size, digest.hexdigest())
 
 
 def start_merges(start: str, *, single_digits: bool) -> Merges:
@@ -137,20 +128,16 @@ def build_tokens(
         if room <= 0:
             raise RecipeError(f"blocks.{block.name}: the {recipe.ranks} ranks are full before it")
         wanted = min(block.tokens or room, room)
+        first = len(merges.tokens)
         if block.kind == "characters":
-            pieces, longest = _characters(block, corpus, merges), 1 << 20
+            merges = _add_characters(block, corpus, merges, wanted)
         else:
-            pieces, longest = _scaled(block, corpus), block.longest_bytes
-        words = lay_out(pieces, merges.byte_ids())
-        encode_words(words, merges)
-        pairs = train_merges(words, merges.sizes(), wanted, longest=longest)
-        blocks.append({"name": block.name, "first_id": len(merges.tokens), "tokens": len(pairs)})
-        say(f"{block.name}: {len(pairs):,} tokens from id {len(merges.tokens):,}")
-        if block.tokens and block.kind == "merges" and len(pairs) < wanted:
-            raise RecipeError(
-                f"blocks.{block.name}.tokens is {block.tokens}: its text has {len(pairs)} merges"
-            )
-        merges = merges.extended(pairs)
+            merges = _add_merges(block, corpus, merges, wanted)
+        added = len(merges.tokens) - first
+        blocks.append({"name": block.name, "first_id": first, "tokens": added})
+        say(f"{block.name}: {added:,} tokens from id {first:,}")
+        if block.tokens and block.kind == "merges" and added < wanted:
+            raise RecipeError(f"blocks.{block.name}.tokens is {block.tokens}: its text has {added} merges")
     if len(merges.tokens) < recipe.ranks:
         given = f"ranks is {recipe.ranks}, the blocks give {len(merges.tokens)}"
         raise RecipeError(f"{given}: let the last block have tokens = 0")
@@ -176,31 +163,41 @@ def _chosen(block: Block, corpus: Corpus) -> Iterable[tuple[int, list[Counted]]]
             yield share, chosen
 
 
-def _scaled(block: Block, corpus: Corpus) -> pa.Table:
-    """The pieces of a block's texts, their counts scaled as the shares say. A piece may stand there twice."""
-    tables = []
+def _scaled(block: Block, corpus: Corpus, parts: Sequence[int]) -> pa.Table:
+    """The pieces of parts of a block's texts, their counts scaled as the shares say."""
+    tables, weights = [], []
     for share, chosen in _chosen(block, corpus):
         weight = max(1, share * _SCALE // max(1, sum(counted.bytes for counted in chosen)))
         for counted in chosen:
-            counts = pa.array(counted.pieces["count"].to_numpy() * weight, pa.int64())
-            tables.append(pa.table([counted.pieces["piece"], counts], schema=SCHEMA))
-    return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+            tables += [counted.parts[part] for part in parts]
+            weights += [weight] * len(parts)
+    return merge_counts(tables, weights) if tables else SCHEMA.empty_table()
 
 
-def _characters(block: Block, corpus: Corpus, merges: Merges) -> pa.Table:
-    """The characters that a block adds, with their counts; those of its charsets count once at least."""
-    counts = count_characters(_scaled(block, corpus))
-    wanted = [chr(code) for code in covering(counts, block.coverage)]
+def _add_characters(block: Block, corpus: Corpus, merges: Merges, wanted: int) -> Merges:
+    """Each character that a block adds becomes a token; those of its charsets count once at least."""
+    counts = count_characters(_scaled(block, corpus, range(PARTS)))
+    characters = [chr(code) for code in covering(counts, block.coverage)]
     for charset in block.charsets:
-        wanted += charset_characters(charset)
+        characters += charset_characters(charset)
     known = set(merges.tokens)
-    return as_pieces(
-        {
-            character: max(1, int(counts[ord(character)]))
-            for character in wanted
-            if character.encode() not in known
-        }
-    )
+    weights = {each: max(1, int(counts[ord(each)])) for each in characters if each.encode() not in known}
+    words = lay_out(as_pieces(weights), merges.byte_ids())
+    encode_words(words, merges)
+    return merges.extended(train_merges(words, merges.sizes(), wanted))
+
+
+def _add_merges(block: Block, corpus: Corpus, merges: Merges, wanted: int) -> Merges:
+    """BPE over the pieces of a block's texts, and less again of what is least widely used."""
+    first = len(merges.tokens)
+    words = lay_out(_scaled(block, corpus, range(PARTS)), merges.byte_ids())
+    encode_words(words, merges)
+    pairs = train_merges(words, merges.sizes(), wanted + block.spare, longest=block.longest_bytes)
+    merges = merges.extended(pairs)
+    if len(pairs) <= wanted:
+        return merges
+    usage = [count_tokens(_scaled(block, corpus, [part]), merges) for part in range(PARTS)]
+    return prune(merges, first, wanted, np.stack(usage))
 
 
 def build_card(
@@ -224,7 +221,6 @@ def build_card(
                 "source": counted.source,
                 "documents": counted.documents,
                 "bytes": counted.bytes,
-                "pieces": len(counted.pieces),
                 "sha256": counted.sha256,
             }
             for counted in corpus.counted

@@ -45,6 +45,7 @@ class Block:
     coverage: float = 1.0  # characters: this part of all characters of the text, the most frequent first
     charsets: tuple[str, ...] = ()  # characters: all of these Python codecs, frequent or not ("gb2312")
     longest_bytes: int = 64  # merges: of one token
+    spare: int = 0  # merges: so many more are made, and the least widely used taken out again
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,8 @@ def _check(recipe: BuildRecipe) -> None:
                 raise RecipeError(f"{key}.charsets: Python has no codec {charset!r}") from None
         if not 0 < block.coverage <= 1:
             raise RecipeError(f"{key}.coverage is {block.coverage}, not above 0 and at most 1")
-        for name in ("tokens", "longest_bytes"):
-            if getattr(block, name) < (0 if name == "tokens" else 1):
+        for name in ("tokens", "spare", "longest_bytes"):
+            if getattr(block, name) < (1 if name == "longest_bytes" else 0):
                 raise RecipeError(f"{key}.{name} is {getattr(block, name)}")
 
 

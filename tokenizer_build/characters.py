@@ -34,17 +34,18 @@ def covering(counts: NDArray[np.int64], coverage: float) -> NDArray[np.int64]:
 
 
 def charset_characters(charset: str) -> list[str]:
-    """Letters of a two-byte East Asian charset (gb2312, big5, euc_jp, euc_kr), by their place in it."""
+    """Letters outside ASCII of a charset of one or two bytes (iso8859_8, gb2312), by their place in it."""
     found = []
-    for lead in range(0x81, 0xFF):
-        for trail in range(0x40, 0xFF):
-            try:
-                character = bytes([lead, trail]).decode(charset)
-            except UnicodeDecodeError:
-                continue
-            normal = unicodedata.is_normalized("NFC", character)
-            if len(character) == 1 and unicodedata.category(character) == "Lo" and normal:
-                found.append(character)
+    codes = [bytes([code]) for code in range(0x80, 0x100)]
+    codes += [bytes([lead, trail]) for lead in range(0x81, 0xFF) for trail in range(0x40, 0xFF)]
+    for code in codes:
+        try:
+            character = code.decode(charset)
+        except UnicodeDecodeError:
+            continue
+        is_letter = len(character) == 1 and unicodedata.category(character).startswith("L")
+        if is_letter and unicodedata.is_normalized("NFC", character):
+            found.append(character)
     return found
 
 

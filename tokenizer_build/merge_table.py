@@ -89,11 +89,13 @@ def encode_words(words: Words, merges: Merges) -> None:
     _encode(words.tokens, merges.sizes(), slots, keys, made, ranks)
 
 
-def count_tokens(counted: pa.Table, merges: Merges) -> int:
-    """Tokens that counted pieces come to."""
+def count_tokens(counted: pa.Table, merges: Merges) -> NDArray[np.int64]:
+    """How often encoding counted pieces uses each token, int64 [tokens]."""
     words = lay_out(counted, merges.byte_ids())
     encode_words(words, merges)
-    return int(_count_tokens(words, merges.sizes()))
+    usage = np.zeros(len(merges.tokens), np.int64)
+    _count_tokens(words, merges.sizes(), usage)
+    return usage
 
 
 def _empty_table(entries: int) -> tuple[NDArray[np.int32], NDArray[np.uint64], NDArray[np.int32]]:
@@ -161,8 +163,8 @@ def _encode(tokens, sizes, slots, keys, made, ranks):
 
 
 @kernel
-def _count_tokens(words, sizes):
-    at, level, found = 0, 0, np.int64(0)
+def _count_tokens(words, sizes, usage):
+    at, level = 0, 0
     while at < words.tokens.size:
         token = words.tokens[at]
         if token < 0:
@@ -170,9 +172,8 @@ def _count_tokens(words, sizes):
             continue
         if at >= words.level_ends[level]:
             level = level_of(words, at, level)
-        found += words.level_counts[level]
+        usage[token] += words.level_counts[level]
         at += sizes[token]
-    return found
 
 
 @kernel

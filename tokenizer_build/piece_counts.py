@@ -97,7 +97,7 @@ class PieceCounter:
             pa.large_binary(), pieces, [None, pa.py_buffer(offsets), pa.py_buffer(content)]
         )
         taken = pa.table([array, pa.array(self._counts[:pieces].copy())], schema=SCHEMA)
-        self._slots[:] = 0
+        self._slots = np.zeros(len(self._slots), np.uint64)  # pages that are not touched cost nothing
         self._state[[_PIECES, _BYTES]] = 0
         return taken
 
