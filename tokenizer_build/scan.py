@@ -21,11 +21,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.kernels.buffers import text_buffers
-from pipeline.kernels.jit import count_zeros, kernel, load_eight
+from pipeline.kernels.jit import count_zeros, inlined, kernel, load_eight
 from tokenizer_build.unicode_classes import LETTER, LINE_END, NUMBER, OTHER, SPACE, load_tables
 from tokenizer_build.vocabulary import PieceRule
 
-_TOPS = np.uint64(0x8080808080808080)
+TOPS = np.uint64(0x8080808080808080)
 _CASE = np.uint64(0x2020202020202020)
 _SEVENS = np.uint64(0x7F7F7F7F7F7F7F7F)
 _FROM_A = np.uint64(0x1F1F1F1F1F1F1F1F)  # 0x80 - "a"
@@ -56,14 +56,14 @@ def _split(offsets, text, blocks, classes, digits, one_tail, ends):
     return pieces
 
 
-@kernel
+@inlined
 def ascii_letters(word):
     """The top bit of every byte of a uint64 that is an ASCII letter."""
     folded = (word | _CASE) & _SEVENS
-    return (folded + _FROM_A) & ~(folded + _PAST_Z) & ~word & _TOPS
+    return (folded + _FROM_A) & ~(folded + _PAST_Z) & ~word & TOPS
 
 
-@kernel
+@inlined
 def class_of(text, at, end, blocks, classes):
     """Class of the character at `at`, and where it ends; one that `end` cuts short is OTHER."""
     byte = np.int64(text[at])
@@ -83,14 +83,14 @@ def class_of(text, at, end, blocks, classes):
     return np.int64(classes[np.int64(blocks[code >> 8]) << 8 | code & 0xFF]), at + width
 
 
-@kernel
+@inlined
 def letters_end(text, at, end, blocks, classes):
     """End of the letters that start at `at`; `at` itself if there are none."""
     while at < end:
         if text[at] < 0x80:
             if at + 8 <= end:
                 eight = load_eight(text, at)  # pyright: ignore[reportCallIssue]
-                others = ~ascii_letters(eight) & _TOPS
+                others = ~ascii_letters(eight) & TOPS
                 run = count_zeros(others) >> 3
                 at += run
                 if run < 8 and text[at] < 0x80:
@@ -109,7 +109,7 @@ def letters_end(text, at, end, blocks, classes):
     return at
 
 
-@kernel
+@inlined
 def _signs_end(text, at, end, blocks, classes):
     """End of the signs (OTHER) that start at `at`, and of the line ends behind them."""
     while at < end:
@@ -122,7 +122,7 @@ def _signs_end(text, at, end, blocks, classes):
     return at
 
 
-@kernel
+@inlined
 def _contraction_end(text, at, end):
     """End of a contraction whose apostrophe lies before `at`; `at` if there is none."""
     if at >= end:
@@ -143,7 +143,7 @@ def _contraction_end(text, at, end):
     return at
 
 
-@kernel
+@inlined
 def next_piece(text, at, end, blocks, classes, digits, one_tail):
     """End of the piece that starts at `at` < `end`; `end` is where the document ends."""
     class_, after = class_of(text, at, end, blocks, classes)

@@ -97,6 +97,15 @@ def kernel(function: Kernel) -> Kernel:
     return numba.njit(nogil=True, cache=True, fastmath=False, _nrt=False)(function)  # type: ignore[return-value]
 
 
+def inlined(function: Kernel) -> Kernel:
+    """A kernel that is copied into the kernels that call it, instead of being called.
+
+    For what is called once per word or token and takes many arrays: a call hands over seven words for each.
+    """
+    options = {"nogil": True, "cache": True, "fastmath": False, "_nrt": False, "forceinline": True}
+    return numba.njit(**options)(function)  # type: ignore[return-value]
+
+
 @intrinsic
 def load_eight(typing_context, text, at):  # type: ignore[no-untyped-def]
     """Eight bytes of a uint8 array from `at` on as a uint64, the first one lowest; the caller sees to it that
