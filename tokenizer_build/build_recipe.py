@@ -6,6 +6,7 @@ as much as two others of share 10, whatever their sizes. A share names a languag
 ("zh/lctt"); a source's own share overrides that of its language.
 """
 
+import codecs
 import dataclasses
 import difflib
 import tomllib
@@ -113,7 +114,7 @@ def _check(recipe: BuildRecipe) -> None:
                 raise RecipeError(f"{key}.shares.{share} is {value}, below 0")
         for charset in block.charsets:
             try:
-                b"".decode(charset)
+                codecs.lookup(charset)
             except LookupError:
                 raise RecipeError(f"{key}.charsets: Python has no codec {charset!r}") from None
         if not 0 < block.coverage <= 1:
@@ -125,7 +126,7 @@ def _check(recipe: BuildRecipe) -> None:
 
 def _typed(kind: Any, value: Any, key: str) -> Any:
     """A parsed value as the annotated type: dataclasses, tuples of them, mappings and plain values."""
-    if dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(value, Mapping):
             raise RecipeError(f"{key} must be a table, not {value!r}")
         members = {member.name: member for member in dataclasses.fields(kind)}

@@ -10,6 +10,7 @@ import hashlib
 import sysconfig
 import unicodedata
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ def read_documents(text: Text, data: Path, held_back: int) -> Iterator[Document]
 
 
 def _few(found: Iterator[tuple[str, str]], few: int) -> Iterator[tuple[str, str]]:
-    first = [pair for pair, _ in zip(found, range(few), strict=False)]
+    first = list(islice(found, few))
     if len(first) == few:
         yield from first
         yield from found

@@ -2,8 +2,8 @@
 
 A name that fills one novel is frequent and useless. So a block makes more tokens than it keeps, counts how
 often each is used in every part of its text (a part is an eighth of each source's documents), and takes out
-those that are used least when a token's best part is left out. A token that another is made of stays; what was
-encoded by a token that goes is encoded by the two that it was made of.
+those that are used least when a token's best part is left out. A token that another is made of stays; what
+was encoded by a token that goes is encoded by the two that it was made of.
 
 Taking such tokens out changes no other token: the merges inside a token's own bytes are those that made its
 parts, all of which stay.
