@@ -152,7 +152,7 @@ def _typed(kind: Any, value: Any, key: str) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise RecipeError(f"{key} must be {kind.__name__}, not {value!r}")
+        raise RecipeError(f"{key} must be {getattr(kind, '__name__', kind)}, not {value!r}")
     return value
 
 

@@ -2,7 +2,7 @@
 
 Compression is what the Qwen report draws: tokens relative to a baseline on the same documents, less is
 better; bytes per token is the same thing without a baseline. Fertility is tokens per word, a word being what
-white space separates; in Chinese, Japanese and Thai that means little, and tokens per character stands beside.
+white space separates; in Chinese, Japanese and Thai that means little, tokens per character stands beside.
 
 `o200k_base` is counted by tiktoken, whose pattern `scan` does not know; all others by our own encoder.
 """

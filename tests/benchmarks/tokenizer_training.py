@@ -131,7 +131,7 @@ def train_rustbpe(documents: list[str]) -> list[bytes]:
     """rustbpe's vocabulary in the order of its ranks."""
     import rustbpe
 
-    trainer = rustbpe.Tokenizer()
+    trainer = rustbpe.Tokenizer()  # pyright: ignore[reportAttributeAccessIssue]
     trainer.train_from_iterator(iter(documents), TOKENS, pattern=QWEN_PATTERN)
     return [bytes(token) for token, _ in sorted(trainer.get_mergeable_ranks(), key=lambda entry: entry[1])]
 
