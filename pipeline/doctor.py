@@ -167,6 +167,7 @@ def _warm(console: Console) -> Finding:
 def kernel_calls() -> dict[str, Callable[[], Any]]:
     """A call on a tiny batch for every public function that runs a kernel, by its name."""
     from pipeline.kernels import compare, components, datasketch, fold, minhash, planted, shingles, text
+    from tokenizer_build.tokenizer import Tokenizer
 
     shingling = shingles.Shingling("words", 2, 1_000)
     starts = components.part_starts(np.array([4]))
@@ -175,6 +176,10 @@ def kernel_calls() -> dict[str, Callable[[], Any]]:
 
     def sign() -> pa.Array:
         return minhash.minhash_signatures(_SAMPLE, shingling, permutations=4, seed=1).signatures
+
+    def encode() -> pa.Array:
+        tokenizer = Tokenizer.load(_DEFAULT_VOCABULARY)
+        return tokenizer.decode_batch(tokenizer.encode_batch(_SAMPLE))
 
     return {
         "text.measure_text": lambda: text.measure_text(_SAMPLE),
@@ -185,6 +190,7 @@ def kernel_calls() -> dict[str, Callable[[], Any]]:
         "datasketch.datasketch_signatures": lambda: datasketch.datasketch_signatures(
             _SAMPLE, shingling, permutations=4, seed=1
         ),
+        "tokenizer.encode_batch": encode,
         "planted.plant": lambda: planted.plant(_SAMPLE, ids, shingling, seed=1),
         "compare.match_members": lambda: compare.match_members(
             np.array([0, 2]), np.arange(2), np.zeros(2, bool), evidence, measure=compare.SIGNATURE, least=1

@@ -43,6 +43,7 @@ from tokenizer_build.vocabulary import (
     special_tokens,
 )
 
+VERSION = 1  # of the ids: another number wherever a text may have other ids than before
 Result = TypeVar("Result")
 
 _CHUNK_BYTES = 1 << 20  # of text that a thread takes at a time

@@ -5,7 +5,7 @@ Each has a fingerprint of its own: a changed model or shingle size reads no page
 """
 
 from collections.abc import Collection
-from functools import cache, lru_cache
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,12 +27,11 @@ from pipeline.kernels.scripts import count_scripts
 from pipeline.kernels.shingles import Shingling, shingle_sets
 from pipeline.kernels.text import measure_text
 from pipeline.ledger import IN, OUT, Count
-from pipeline.pack.encode import Encoder, load_encoder
+from pipeline.pack.encode import encoding, load_encoder
 from pipeline.parts import PartWriter
 from pipeline.phase import Job, Row, commit, fingerprint
 from pipeline.rules import measured_groups
 from pipeline.timings import Timings
-from tokenizer_build.vocabulary import find_vocabulary
 
 _MEASURES_VERSION = 4
 _SIGNATURES_VERSION = 4
@@ -58,7 +57,8 @@ def groups_of_source(job: Job, source: Source) -> list[str]:
 def _signatures_made_of(job: Job, source: Source, documents: Row) -> str:
     minhash, fold = job.recipe.minhash, job.recipe.deduplicate.fold
     shape = (minhash.unit, minhash.shingle, minhash.bands * minhash.rows, minhash.max_characters)
-    vocabulary = job.hashes[job.recipe.pack.vocabulary] if minhash.unit == "tokens" else ""
+    name = job.recipe.pack.vocabulary
+    vocabulary = (job.hashes[name], encoding(name)) if minhash.unit == "tokens" else ""
     hashed = (minhash.hash, minhash.seed, vocabulary)
     return fingerprint(_SIGNATURES_VERSION, shape, hashed, fold, job.recipe.seed, documents.content)
 
@@ -228,9 +228,4 @@ def units_of(job: Job, text: pa.Array) -> pa.Array:
     if job.recipe.minhash.unit != "tokens":
         return text
     name = job.recipe.pack.vocabulary
-    return _encoder(name, job.hashes[name]).encode_batch(text)
-
-
-@lru_cache(maxsize=1)
-def _encoder(name: str, sha256: str) -> Encoder:
-    return load_encoder(find_vocabulary(name), sha256=sha256)
+    return load_encoder(name, job.hashes[name]).encode_batch(text)

@@ -6,8 +6,6 @@ Each kept document is encoded once, here; Pack deals out copies of these tokens.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from functools import lru_cache
-from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
@@ -21,22 +19,16 @@ from pipeline.decide.survivors import stands_for_itself
 from pipeline.decide.takedowns import Aside, has_takedowns, takedown_columns
 from pipeline.decide.thresholds import cuts_questions
 from pipeline.ledger import IN, OUT, Count
-from pipeline.pack.encode import Encoder, load_encoder
+from pipeline.pack.encode import encoding, load_encoder
 from pipeline.pack.exchange import plan_dealing
 from pipeline.pack.shards import number_of_shards
 from pipeline.parts import PartWriter, read_batches
 from pipeline.phase import Job, Step, commit, fingerprint, is_done, need_rows, read_row, read_rows
 from pipeline.timings import Timings
-from tokenizer_build.vocabulary import find_vocabulary
 
 _VERSION = 3
 SPLITS = ("train", "validation")
 _READ = ("documents", "measures", "decisions", "clusters")
-
-
-@lru_cache(maxsize=1)
-def _encoder(name: str, sha256: str) -> Encoder:
-    return load_encoder(find_vocabulary(name), sha256=sha256)
 
 
 def _plan_encoded(job: Job) -> Iterator[tuple[int, bytes]]:
@@ -48,7 +40,8 @@ def _plan_encoded(job: Job) -> Iterator[tuple[int, bytes]]:
         vocabulary = job.hashes[job.recipe.pack.vocabulary]
         contents = [row.content for row in (upstream if rehydrate else upstream[:-1])]
         contents += [row.content for row in repeats[part : part + 1]]
-        made_of = fingerprint(_VERSION, vocabulary, version("tiktoken"), contents, rehydrate, cuts)
+        by = encoding(job.recipe.pack.vocabulary)
+        made_of = fingerprint(_VERSION, vocabulary, by, contents, rehydrate, cuts)
         if not is_done(job, done, made_of):
             yield part, made_of.encode()
 
@@ -56,7 +49,7 @@ def _plan_encoded(job: Job) -> Iterator[tuple[int, bytes]]:
 def _finish_encoded(job: Job, part: int, payload: bytes, blocks: Iterable[bytes]) -> None:
     timings, storage, count = Timings(), job.storage(), Count()
     with timings.stage("start"):
-        encoder = _encoder(job.recipe.pack.vocabulary, job.hashes[job.recipe.pack.vocabulary])
+        encoder = load_encoder(job.recipe.pack.vocabulary, job.hashes[job.recipe.pack.vocabulary])
     files = [need_rows(job, step, [part])[0].file(step) for step in _READ]
     sizes = [batch[0].to_numpy() for batch in read_batches(storage, files[-1], columns=["cluster_size"])]
     factors = rehydration(np.concatenate([np.empty(0, np.uint32), *sizes]), job.recipe.decide.rehydrate)

@@ -39,7 +39,6 @@ _LIBRARIES = (
     "numpy",
     "pyarrow",
     "resiliparse",
-    "tiktoken",
 )
 _LIBRARIES += ("trafilatura", "zstandard")
 

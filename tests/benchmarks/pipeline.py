@@ -49,7 +49,7 @@ POOL = (ROOT / "../shared/data/warc").resolve()
 FILES = (POOL / "pool-zh.warc.gz", POOL / "pool-en.warc.gz")
 SPLIT_BYTES = 7_300_000  # each file is smaller, and the two together are larger
 REPEATS = {"resiliparse": 10, "trafilatura": 2}  # of the pool; the second takes ten times as long
-LIBRARIES = ("apache-beam", "numba", "pyarrow", "resiliparse", "trafilatura", "fasttext-predict", "tiktoken")
+LIBRARIES = ("apache-beam", "numba", "pyarrow", "resiliparse", "trafilatura", "fasttext-predict")
 
 # Milliseconds that the design allows for a page of 25 kB with 5 kB of text: (line, budget, step, stages).
 # Its language models, classifiers and decontamination (1.1 ms) are not there yet.

@@ -34,7 +34,9 @@ characters = st.one_of(
 texts = st.lists(characters, max_size=40).map("".join)
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
 @example("\ud83d\ude00 \ud800x \udc00\ud800")
 @example("'ſ 'LL 'K")
 @given(texts)
@@ -56,7 +58,7 @@ def skipped(name: str) -> bool:
 
 def test_random_text_has_the_ids_of_tiktoken(both: tuple[Tokenizer, tiktoken.Encoding]) -> None:
     tokenizer, oracle = both
-    some = [text for text in random_texts(3_000, seed=7, longest=40)]
+    some = random_texts(3_000, seed=7, longest=40)
     fragments = [oracle.decode_single_token_bytes(token) for token in range(0, oracle.n_vocab - 1, 37)]
     rng = random.Random(1)
     for _ in range(2_000):
@@ -214,21 +216,10 @@ def test_nfc_is_an_option(sluice: Tokenizer) -> None:
 
 
 def odd_vocabulary(folder: Path) -> Path:
-    """Not merge-shaped: a token that no merge makes, one that only higher ranks make, one made in two ways."""
-    tokens = [
-        *BYTES,
-        b"wxyz",
-        b"abcd",
-        b"ab",
-        b"cd",
-        b"bc",
-        b"abc",
-        b"\xe4\xb8\xad\xe6\x96\x87",
-        b"aa",
-        b"aaa",
-    ]
+    """Not merge-shaped: tokens that no merge makes, one that only higher ranks make, one made in two ways."""
+    tokens = [b"wxyz", b"abcd", b"ab", b"cd", b"bc", b"abc", "中文".encode(), b"aa", b"aaa"]
     path = folder / "odd.tiktoken"
-    write_ranks(path, tokens)
+    write_ranks(path, [*BYTES, *tokens])
     return path
 
 
