@@ -1,4 +1,4 @@
-"""The command `sluice-tokenizer`: build a vocabulary, add words to one, compare vocabularies.
+"""The command `sluice-tokenizer`: build a vocabulary, add words to one, compare vocabularies, export one.
 
 Exit codes: 0 done, 2 wrong arguments, recipe or files.
 """
@@ -26,6 +26,7 @@ from tokenizer_build.compare import (
     total,
 )
 from tokenizer_build.compare_view import bar_picture, checks_table, text_table
+from tokenizer_build.export import to_tokenizer_json
 from tokenizer_build.reachability import find_unreachable
 from tokenizer_build.vocabulary import PATTERNS, card_path, find_vocabulary, load_ranks, write_ranks
 
@@ -53,10 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compare.add_argument("--figure", type=Path, help="write a bar picture (.svg)")
     compare.add_argument("--json", type=Path, help="write all measures")
     compare.add_argument("--card", metavar="SECTION", help="add the table to the first vocabulary's card")
+    export = commands.add_parser("export", help="write Hugging Face tokenizer.json with the same ids")
+    export.add_argument("vocabulary")
+    export.add_argument("output", type=Path)
     options = parser.parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 200)
     try:
-        return {"build": _build, "add": _add, "compare": _compare}[options.command](options, console)
+        run = {"build": _build, "add": _add, "compare": _compare, "export": _export}[options.command]
+        return run(options, console)
     except (ValueError, OSError) as error:
         message = "".join(c if c.isprintable() else " " for c in str(error))
         print(f"sluice-tokenizer: {message}", file=sys.stderr)
@@ -151,6 +156,13 @@ def _compare(options: argparse.Namespace, console: Console) -> int:
         if bands:
             card["chinese_characters"] = bands
         _write_card(path, card)
+    return 0
+
+
+def _export(options: argparse.Namespace, console: Console) -> int:
+    content = json.dumps(to_tokenizer_json(options.vocabulary), ensure_ascii=False, indent=1)
+    options.output.write_text(content, "utf-8")
+    console.print(f"{options.output}: written")
     return 0
 
 

@@ -2,8 +2,12 @@
 
 import collections
 import itertools
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +20,8 @@ from tokenizer_build.bpe_train import lay_out, train_merges
 from tokenizer_build.merge_table import byte_merges, encode_words
 from tokenizer_build.piece_counts import SCHEMA, PieceCounter
 from tokenizer_build.vocabulary import PATTERNS, QWEN_PATTERN
+
+ROOT = Path(__file__).parents[2]
 
 Counted = dict[bytes, int]
 
@@ -144,3 +150,36 @@ def test_same_vocabulary_as_rustbpe() -> None:
     merges = byte_merges()
     words = lay_out(counter.table(), merges.byte_ids())
     assert merges.extended(train_merges(words, merges.sizes(), 900 - 256)).tokens == theirs
+
+
+CHECKED = """
+import numba, random
+from tests.tokenizer_build.test_bpe_train import train, naive
+from tests.tokenizer_build.test_piece_counts import counted, documents, as_dict, expected, SMALL
+from tokenizer_build import bpe_train
+from tokenizer_build.merge_table import byte_merges, count_tokens, split_tokens
+bpe_train._FIRST_PAIRS, bpe_train._FIRST_FLOOR = 2, 3
+for letters in (b"a", b"ab", b"abcdef"):
+    for seed in range(5):
+        draw = random.Random(seed)
+        words = {bytes(draw.choices(letters, k=draw.randint(0, 14))): draw.randint(1, 9) for _ in range(20)}
+        assert train(words, 40) == naive(words, 40)
+texts = documents(1) + ["的" * 1000]
+pieces = counted(texts, SMALL)
+assert sum(as_dict(pieces).values()) >= sum(expected(documents(1)).values())
+merges = byte_merges()
+words = bpe_train.lay_out(pieces, merges.byte_ids())
+merges = merges.extended(bpe_train.train_merges(words, merges.sizes(), 200))
+assert split_tokens(merges.tokens).pairs.tolist() == merges.pairs.tolist()
+sizes = merges.sizes()
+assert count_tokens(pieces, merges) @ sizes == sum(len(text.encode()) for text in texts)
+print("checked", numba.config.BOUNDSCHECK)
+"""
+
+
+@pytest.mark.slow
+def test_kernels_stay_in_bounds() -> None:
+    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, "-c", CHECKED], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "checked 1"
