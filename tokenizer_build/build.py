@@ -18,7 +18,7 @@ import pyarrow as pa
 from tokenizer_build.bpe_train import lay_out, train_merges
 from tokenizer_build.build_recipe import Block, BuildRecipe, RecipeError
 from tokenizer_build.characters import as_pieces, charset_characters, count_characters, covering
-from tokenizer_build.documents import read_documents
+from tokenizer_build.documents import Document, read_documents
 from tokenizer_build.merge_table import Merges, byte_merges, count_tokens, encode_words, split_tokens
 from tokenizer_build.piece_counts import SCHEMA, PieceCounter, merge_counts
 from tokenizer_build.pruning import prune
@@ -45,6 +45,7 @@ class Counted:
 
     language: str
     source: str
+    licences: list[str]
     parts: list[pa.Table]
     documents: int
     bytes: int
@@ -69,24 +70,24 @@ def count_corpus(recipe: BuildRecipe, data: Path) -> Corpus:
     corpus = Corpus()
     rule = PATTERNS[recipe_pattern(recipe)]
     for text in recipe.texts:
-        sources: dict[str, list[str]] = {}
+        sources: dict[str, list[Document]] = {}
         for document in read_documents(text, data, recipe.held_back):
             if document.held_back:
                 corpus.held_back.setdefault(text.language, []).append(document.text)
             else:
-                sources.setdefault(document.source, []).append(document.text)
+                sources.setdefault(document.source, []).append(document)
         corpus.counted += [
             count_source(text.language, name, documents, rule) for name, documents in sorted(sources.items())
         ]
     return corpus
 
 
-def count_source(language: str, source: str, documents: list[str], rule: PieceRule) -> Counted:
+def count_source(language: str, source: str, documents: list[Document], rule: PieceRule) -> Counted:
     """Count the pieces of documents; each of the PARTS is a run of them, so that most books stay whole."""
     digest = hashlib.sha256()
     size = 0
     for document in documents:
-        content = document.encode()
+        content = document.text.encode()
         digest.update(b"%d:" % len(content) + content)
         size += len(content)
     counter = PieceCounter(rule, memory_bytes=_COUNTER_BYTES)
@@ -94,9 +95,11 @@ def count_source(language: str, source: str, documents: list[str], rule: PieceRu
     for part in range(PARTS):
         begin, end = (len(documents) * at // PARTS for at in (part, part + 1))
         for start in range(begin, end, _BATCH):
-            counter.add(pa.array(documents[start : min(end, start + _BATCH)], pa.large_string()))
+            batch = [document.text for document in documents[start : min(end, start + _BATCH)]]
+            counter.add(pa.array(batch, pa.large_string()))
         parts.append(counter.table())
-    return Counted(language, source, parts, len(documents), size, digest.hexdigest())
+    licences = sorted({document.licence for document in documents})
+    return Counted(language, source, licences, parts, len(documents), size, digest.hexdigest())
 
 
 def start_merges(start: str, *, single_digits: bool) -> Merges:
@@ -219,6 +222,7 @@ def build_card(
             {
                 "language": counted.language,
                 "source": counted.source,
+                "licences": counted.licences,
                 "documents": counted.documents,
                 "bytes": counted.bytes,
                 "sha256": counted.sha256,

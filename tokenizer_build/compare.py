@@ -83,7 +83,9 @@ def load_compared(name_or_path: str) -> Compared:
 
     def differ(texts: pa.Array) -> int:
         back = tokenizer.decode_batch(tokenizer.encode_batch(texts))
-        return len(texts) - int(np.count_nonzero(np.array(back) == np.array(texts)))
+        if back.equals(texts):
+            return 0
+        return sum(one != two for one, two in zip(back.to_pylist(), texts.to_pylist(), strict=True))
 
     def count(texts: pa.Array) -> int:
         return int(tokenizer.count_batch(texts).to_numpy().sum())

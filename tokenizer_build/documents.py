@@ -26,8 +26,12 @@ class Document(NamedTuple):
     """One text of a language; `held_back` is for measuring only."""
 
     source: str
+    licence: str
     text: str
     held_back: bool
+
+
+Found = tuple[str, str, str]  # source, licence, text
 
 
 def text_path(text: Text, data: Path) -> Path:
@@ -45,54 +49,56 @@ def read_documents(text: Text, data: Path, held_back: int) -> Iterator[Document]
     path = text_path(text, data)
     found = _json_lines(path) if text.format == "jsonl" else _python_files(path, text.format)
     few = _few(_up_to(found, text.most_bytes), max(held_back, 1))
-    for number, (source, content) in enumerate(few):
+    for number, (source, licence, content) in enumerate(few):
         kept_out = bool(held_back) and number % held_back == held_back - 1
-        yield Document(source, unicodedata.normalize("NFC", content), kept_out)
+        yield Document(source, licence, unicodedata.normalize("NFC", content), kept_out)
 
 
-def _few(found: Iterator[tuple[str, str]], few: int) -> Iterator[tuple[str, str]]:
+def _few(found: Iterator[Found], few: int) -> Iterator[Found]:
     first = list(islice(found, few))
     if len(first) == few:
         yield from first
         yield from found
         return
-    for source, content in first:
+    for source, licence, content in first:
         lines: list[str] = []
         size = 0
         for line in content.splitlines(keepends=True):
             lines.append(line)
             size += len(line.encode())
             if size >= _SHORT_BYTES:
-                yield source, "".join(lines)
+                yield source, licence, "".join(lines)
                 lines, size = [], 0
         if lines:
-            yield source, "".join(lines)
+            yield source, licence, "".join(lines)
 
 
-def _up_to(found: Iterator[tuple[str, str]], most_bytes: int) -> Iterator[tuple[str, str]]:
+def _up_to(found: Iterator[Found], most_bytes: int) -> Iterator[Found]:
     used = 0
-    for source, content in found:
+    for source, licence, content in found:
         used += len(content.encode())
         if most_bytes and used > most_bytes:
             return
-        yield source, content
+        yield source, licence, content
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, str]]:
+def _json_lines(path: Path) -> Iterator[Found]:
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 record = orjson.loads(line)
-                yield str(record.get("source", "")), str(record["text"])
+                licence = str(record.get("license", "not stated"))
+                yield str(record.get("source", "")), licence, str(record["text"])
             except (orjson.JSONDecodeError, KeyError, AttributeError) as error:
                 raise RecipeError(f"{path} line {number}: no document with a text: {error!r}") from None
 
 
-def _python_files(folder: Path, source: str) -> Iterator[tuple[str, str]]:
+def _python_files(folder: Path, source: str) -> Iterator[Found]:
     """Python files in the order of the hashes of their contents, each content once; not tests, not vendored.
 
     The order mixes packages, so that a limit on bytes and every tenth document are fair samples.
     """
+    licence = "PSF-2.0" if source == "python" else "those of the packages"
     left_out = {"site-packages", "dist-packages", "test", "tests", "_vendor"}
     contents: dict[bytes, Path] = {}
     for path in sorted(folder.rglob("*.py")):
@@ -100,6 +106,6 @@ def _python_files(folder: Path, source: str) -> Iterator[tuple[str, str]]:
             contents.setdefault(hashlib.sha256(path.read_bytes()).digest(), path)
     for _, path in sorted(contents.items()):
         try:
-            yield source, path.read_bytes().decode()
+            yield source, licence, path.read_bytes().decode()
         except UnicodeDecodeError:
             continue  # a test of encodings; not text

@@ -41,7 +41,10 @@ def data(tmp_path: Path) -> Path:
     chinese = [
         {"text": "，".join(draw.choices(stems, k=30)) + "。", "source": "ab"[i % 2]} for i in range(30)
     ]
-    english = [{"text": " ".join(draw.choices(words, k=60)) + " 123.\n", "source": "x"} for _ in range(30)]
+    english = [
+        {"text": " ".join(draw.choices(words, k=60)) + " 123.\n", "source": "x", "license": "CC0"}
+        for _ in range(30)
+    ]
     write(tmp_path, chinese, english)
     return tmp_path
 
@@ -133,6 +136,7 @@ def test_command_writes_vocabulary_and_card(
         "x": 24,
     }
     assert card["held_back_compression"]["zh"]["relative_tokens"]["sluice-32k"] == 1.0
+    assert [source["licences"] for source in card["sources"]] == [["not stated"], ["not stated"], ["CC0"]]
     assert card["base"]["vocabulary"] == "bytes" and build_recipe(card["recipe"]) == build_recipe(TREE)
     tokenizer = Tokenizer.load(path)
     text = "的一是，不了人 to 12"
