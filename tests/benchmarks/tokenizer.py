@@ -7,6 +7,8 @@ slices by turns, so that other work on the machine hits all alike. CPU time of o
 riptoken and Hugging Face tokenizers with the making of their Python lists of ids, which are their result; for
 ours with the check that the column is UTF-8. Every id of every document is compared. Two threads: wall time
 of ours for all slices at once.
+
+Training and compression: see tokenizer_training.py, which runs alone too.
 """
 
 import argparse
@@ -28,6 +30,7 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[0] = str(ROOT)  # not this folder: pipeline.py is a benchmark here
 
+from tests.benchmarks.tokenizer_training import compression_figures, training_figures  # noqa: E402
 from tokenizer_build.export import to_tokenizer_json  # noqa: E402
 from tokenizer_build.tokenizer import Tokenizer  # noqa: E402
 from tokenizer_build.vocabulary import find_vocabulary, load_ranks  # noqa: E402
@@ -36,7 +39,7 @@ DOCUMENT_BYTES = 4_000
 SLICES = 6
 PEERS = ("tiktoken", "riptoken", "tokenizers")
 MULTILINGUAL = ("de", "fr", "es", "pt", "pl", "it", "ru", "ja", "th", "ko", "ar", "vi", "id", "tr", "he")
-VOCABULARIES = ("qwen", "cl100k_base", "sluice-32k")  # the first that is here
+VOCABULARIES = ("qwen", "sluice-152k", "cl100k_base", "sluice-32k")  # the first that is here
 
 Encode = Callable[[list[str]], list[list[int]]]
 
@@ -210,6 +213,8 @@ def main() -> None:
     figures = measure_encoding(
         options.data, options.vocabulary or first_vocabulary(), 3e6 if options.quick else 15e6
     )
+    figures |= training_figures(options.data / "text", quick=options.quick)
+    figures["bytes_per_token"] |= compression_figures(options.data / "text", quick=options.quick)
     print(f"{time.perf_counter() - begun:.0f} s")
     if options.json:
         print(json.dumps(figures))

@@ -23,6 +23,9 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])  # not this folder: pipeline.py is a benchmark here
+
 from tokenizer_build.bpe_train import lay_out, train_merges
 from tokenizer_build.compare import as_table, load_compared, measure
 from tokenizer_build.merge_table import byte_merges
