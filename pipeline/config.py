@@ -241,9 +241,8 @@ class Decontaminate:
 class Pack:
     """Token rows for the trainer."""
 
-    vocabulary: str = (
-        "sluice-32k"  # a packaged name, "qwen" (out of an installed dashscope), or a .tiktoken file
-    )
+    # A packaged name (sluice-152k, sluice-32k), "qwen" (out of an installed dashscope), or a .tiktoken file.
+    vocabulary: str = "sluice-152k"
     row_tokens: int = 2048  # the Qwen report trains on 2,048
     shard_rows: int = 65_536  # rows per shard: 512 MiB of int32 at 2,048
 

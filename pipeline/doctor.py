@@ -28,7 +28,7 @@ from pipeline.report.summary import human_bytes
 from tokenizer_build.vocabulary import NAMED, find_vocabulary
 
 DISTRIBUTION = "sluice-corpus"
-_DEFAULT_VOCABULARY = "sluice-32k"
+_SMALL_VOCABULARY = "sluice-32k"
 # import name -> what it is for, and the command that gets it
 _EXTRAS = {
     "rjieba": ("Chinese words of a dictionary, for rules on them", f"pip install '{DISTRIBUTION}[zh]'"),
@@ -116,7 +116,7 @@ def _models() -> Iterator[Finding]:
 
 def _vocabularies() -> Iterator[Finding]:
     for name in NAMED:
-        absent = "missing" if name == _DEFAULT_VOCABULARY else "optional"
+        absent = "missing" if NAMED[name].package == "tokenizer_build" else "optional"
         try:
             path = find_vocabulary(name)
         except (FileNotFoundError, ValueError) as error:
@@ -196,7 +196,7 @@ def kernel_calls() -> dict[str, Callable[[], Any]]:
         return minhash.minhash_signatures(_SAMPLE, shingling, permutations=4, seed=1).signatures
 
     def encode() -> pa.Array:
-        tokenizer = Tokenizer.load(_DEFAULT_VOCABULARY)
+        tokenizer = Tokenizer.load(_SMALL_VOCABULARY)
         return tokenizer.decode_batch(tokenizer.encode_batch(_SAMPLE))
 
     return {

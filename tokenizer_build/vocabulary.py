@@ -67,6 +67,7 @@ class Named(NamedTuple):
 
 
 NAMED = {
+    "sluice-152k": Named("tokenizer_build", "vocabularies/sluice-152k.tiktoken", None),
     "sluice-32k": Named("tokenizer_build", "vocabularies/sluice-32k.tiktoken", None),
     "qwen": Named(
         "dashscope",
