@@ -1,4 +1,6 @@
-"""Tests of the model and the trainer need torch, which the pipeline does not: without it they are left out."""
+"""Tests of the model and the trainer need torch, which the pipeline does not: without it they are left
+out.
+"""
 
 import importlib.util
 
