@@ -85,6 +85,25 @@ CODE_COUNTS = {
     "data_characters": "characters in long runs of base64, hexadecimal bytes or escapes (StarCoder2)",
     "xml_headers": "1 if <?xml version= is among the first 100 characters (StarCoder)",
 }
+# Scores: probabilities in steps of schema.SCORE_STEPS, and that many steps where there is a model for the
+# language, else 0: the share of nothing, which fails no rule. By annotate/score_models.py.
+QUALITY_COUNTS = {
+    "quality_score": "probability of good text in steps of 1/10,000",
+    "quality_steps": "10,000, or 0 where no model judges the language",
+}
+TOXICITY_COUNTS = {
+    "toxic_score": "probability of offensive text in steps of 1/10,000",
+    "toxic_steps": "10,000, or 0 where no model judges the language",
+}
+FLAGGED_COUNTS = {
+    "flagged_words": "words and phrases of the word lists for the language; the longest of those that overlap",
+    "flagged_characters": "letters and digits of those",
+    "distinct_flagged_words": "how many different ones",
+    **{
+        f"{category}_words": f"those on the list of {category}"
+        for category in ("violence", "bias", "pornography", "offensive")
+    },
+}
 # Counts that are made for the sources whose rules ask for them; null elsewhere.
 MEASURE_GROUPS = {
     "dolma": DOLMA_COUNTS,
@@ -92,6 +111,9 @@ MEASURE_GROUPS = {
     "c4": C4_COUNTS,
     "chinese": CHINESE_COUNTS,
     "code": CODE_COUNTS,
+    "quality": QUALITY_COUNTS,
+    "toxicity": TOXICITY_COUNTS,
+    "flagged": FLAGGED_COUNTS,
 }
 
 # Letters by script, and Han characters by variety of Chinese, all uint32; pipeline/kernels/scripts.py has the

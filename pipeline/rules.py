@@ -116,6 +116,20 @@ class Thresholds:
     max_data_share: float | None = None  # characters of base64 and the like; StarCoder2: 0.5
     max_data_characters: int | None = None  # StarCoder2: 1,024
     max_xml_headers: int | None = None  # StarCoder: 0
+    # Scores of the recipe's models; languages without one pass.
+    min_quality_score: float | None = None
+    # Keeps a document of score s with probability (2 - s)^-a, by its id: GPT-3's Pareto rule; there a = 9
+    quality_score_pareto: int | None = None
+    max_toxic_score: float | None = None
+    # Words on the recipe's lists (annotate.word_lists).
+    max_flagged_words: int | None = None  # C4: 0
+    max_flagged_word_share: float | None = None  # of words; data-juicer's recipe for Common Crawl: 0.0015
+    max_flagged_character_share: float | None = None  # of letters and digits: for Chinese
+    max_distinct_flagged_words: int | None = None  # one word said often is a topic, many are a habit
+    max_violence_words: int | None = None
+    max_bias_words: int | None = None
+    max_pornography_words: int | None = None
+    max_offensive_words: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +242,21 @@ RULES = (
     Rule("max_data_share", "data_characters", "characters"),
     Rule("max_data_characters", "data_characters"),
     Rule("max_xml_headers", "xml_headers"),
+    Rule("min_quality_score", "quality_score", "quality_steps"),
+    Rule("quality_score_pareto", "quality_score", "quality_steps"),
+    Rule("max_toxic_score", "toxic_score", "toxic_steps"),
+    Rule("max_flagged_words", "flagged_words"),
+    Rule("max_flagged_word_share", "flagged_words", "words"),
+    Rule("max_flagged_character_share", "flagged_characters", "alphabetic_characters+digit_characters"),
+    Rule("max_distinct_flagged_words", "distinct_flagged_words"),
+    Rule("max_violence_words", "violence_words"),
+    Rule("max_bias_words", "bias_words"),
+    Rule("max_pornography_words", "pornography_words"),
+    Rule("max_offensive_words", "offensive_words"),
 )
+PARETO_RULE = "quality_score_pareto"  # not a limit: decide/score_sampling.py draws
 
+SCORED_GROUPS = frozenset({"quality", "toxicity", "flagged"})  # of MEASURE_GROUPS, those that need models
 _GROUP_OF = {name: group for group, counts in MEASURE_GROUPS.items() for name in counts}
 
 

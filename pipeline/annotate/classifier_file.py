@@ -19,21 +19,23 @@ from pipeline.annotate.fasttext_file import HIERARCHICAL, SOFTMAX, ModelFile, re
 from pipeline.annotate.model_file import read_model_labels
 from pipeline.kernels.buffers import read_only
 from pipeline.kernels.classifier import (
-    ADDED,
     END,
     FNV_BASIS,
     MAX_WORD_NGRAMS,
-    WEIGHT_STEPS,
     LinearModel,
     add_character_runs,
     hash_byte,
+    sum_features,
+)
+from pipeline.kernels.jit import kernel
+from pipeline.kernels.probabilities import (
+    ADDED,
+    WEIGHT_STEPS,
     mean_logits,
     sigmoid,
     softmax,
-    sum_features,
     table_sigmoid,
 )
-from pipeline.kernels.jit import kernel
 from pipeline.storage import Storage
 
 COMPILED_VERSION = 1  # part of fingerprints: a change here is a change of every score
@@ -61,7 +63,9 @@ class Classifier:
         if self.loss != HIERARCHICAL:
             return np.minimum(table_sigmoid(logits) + ADDED, 1)
         found = sigmoid(logits)
-        turns = [[found[:, node] if side else 1 - found[:, node] for node, side in path] for path in self.paths]
+        turns = [
+            [found[:, node] if side else 1 - found[:, node] for node, side in path] for path in self.paths
+        ]
         products = [np.prod([turn + ADDED for turn in of_label], axis=0) for of_label in turns]
         return np.minimum(np.stack(products, axis=1), 1)
 
@@ -113,21 +117,36 @@ def _tree(counts: Sequence[int]) -> tuple[tuple[tuple[int, int], ...], ...]:
     return tuple(paths)
 
 
+def dictionary_model(
+    words: Sequence[bytes], buckets: int, characters: tuple[int, int], ngrams: int
+) -> LinearModel:
+    """A model of which only the dictionary is there: what training asks for features."""
+    shape = np.array([len(words), buckets, max(characters[0], 1), characters[1], ngrams], np.int64)
+    nothing = np.zeros((1, 1), np.int32)
+    empty = (nothing.astype(np.int64), np.ones(1, np.int32), nothing, np.zeros(0, np.int32))
+    return LinearModel(*(read_only(array) for array in (shape, *_dictionary(words), *empty)))
+
+
+def _dictionary(entries: Sequence[bytes]) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """(slots, hashes, ends, letters) as in LinearModel."""
+    ends = np.cumsum([0, *map(len, entries)]).astype(np.int64)
+    letters = np.frombuffer(b"".join(entries), np.uint8)
+    hashes = np.empty(len(entries), np.uint32)
+    slots = np.full(1 << max(2 * len(entries), 2).bit_length(), -1, np.int32)
+    _fill(read_only(ends), read_only(letters), hashes, slots)
+    return slots, hashes, ends, letters
+
+
 def _index(file: ModelFile, weights: NDArray[np.int32]) -> LinearModel:
     """The tables that are searched, and words together with their runs of characters."""
     shape = np.array([file.words, max(file.buckets, 1), file.least, file.most, file.ngrams], np.int64)
-    ends = np.cumsum([0, *map(len, file.entries)]).astype(np.int64)
-    letters = np.frombuffer(b"".join(file.entries), np.uint8)
-    hashes = np.empty(len(file.entries), np.uint32)
-    slots = np.full(1 << max(2 * len(file.entries), 2).bit_length(), -1, np.int32)
-    _fill(read_only(ends), read_only(letters), hashes, slots)
     kept = np.zeros(0, np.int32)
     if file.kept is not None:
         kept = np.full(shape[1], -1, np.int32)
         kept[file.kept[:, 0]] = file.kept[:, 1]
     sums, counts = weights[: file.words].astype(np.int64), np.ones(file.words, np.int32)
     rows = weights[file.words :] if len(weights) > file.words else np.zeros((1, weights.shape[1]), np.int32)
-    arrays = (shape, slots, hashes, ends, letters, sums, counts, np.ascontiguousarray(rows), kept)
+    arrays = (shape, *_dictionary(file.entries), sums, counts, np.ascontiguousarray(rows), kept)
     model = LinearModel(*(read_only(array) for array in arrays))
     if file.most > 0:
         _add_runs(model, file.entries.index(END) if END in file.entries else -1, sums, counts)

@@ -16,6 +16,7 @@ from pipeline import schema
 from pipeline.annotate.decontaminate import HASH_NAME, find_overlaps, open_index
 from pipeline.annotate.digests import text_digests
 from pipeline.annotate.measure import measure_documents
+from pipeline.annotate.score_models import load_scorers, scores_made_of
 from pipeline.config import Source
 from pipeline.counts import MEASURE_GROUPS
 from pipeline.kernels.compare import JACCARD, similarity_ppm
@@ -34,7 +35,7 @@ from pipeline.phase import Job, Row, commit, fingerprint
 from pipeline.rules import measured_groups
 from pipeline.timings import Timings
 
-_MEASURES_VERSION = 4
+_MEASURES_VERSION = 5
 _SIGNATURES_VERSION = 4
 
 MEASURES, SIGNATURES, OVERLAPS = "measures", "work/signatures", "work/overlaps"
@@ -45,8 +46,12 @@ def _measures_made_of(job: Job, source: Source, documents: Row) -> str:
     annotate = job.recipe.annotate
     tests = job.hashes[HASH_NAME] if job.recipe.decontaminate.checks(source.kind) else ""
     model = (job.hashes[annotate.language_model], version("fasttext-predict"))
-    judged = (model, annotate.paragraph_languages, groups_of_source(job, source))
-    return fingerprint(_MEASURES_VERSION, judged, annotate.mask_personal_data, tests, documents.content)
+    groups = groups_of_source(job, source)
+    judged = (model, annotate.paragraph_languages, groups)
+    scored = scores_made_of(annotate, groups, job.hashes)
+    return fingerprint(
+        _MEASURES_VERSION, judged, scored, annotate.mask_personal_data, tests, documents.content
+    )
 
 
 def groups_of_source(job: Job, source: Source) -> list[str]:
@@ -96,6 +101,8 @@ class DerivedWriters:
         schemas = {MEASURES: MEASURES_SCHEMA, SIGNATURES: schema.signatures_schema(permutations)}
         self._writers = {step: PartWriter(scratch, step, part, schemas[step]) for step in steps}
         self._groups = groups_of_source(job, source)
+        measured = self._groups if MEASURES in steps else ()
+        self._scorers = load_scorers(job.output, job.recipe.annotate, measured, job.hashes)
         self._planted = None
         if SIGNATURES in steps:
             self._planted = PartWriter(scratch, "work/planted", part, schema.planted_schema(permutations))
@@ -114,7 +121,11 @@ class DerivedWriters:
             with timings.stage("rules"):
                 mask = self._job.recipe.annotate.mask_personal_data
                 measures = measure_documents(
-                    batch, groups=self._groups, mask_personal_data=mask, overlaps=overlaps
+                    batch,
+                    groups=self._groups,
+                    scorers=self._scorers,
+                    mask_personal_data=mask,
+                    overlaps=overlaps,
                 )
             with timings.stage("write"):
                 if self._overlaps:

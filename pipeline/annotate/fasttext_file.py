@@ -141,9 +141,7 @@ def write_model_file(
     path.write_bytes(b"".join(parts))
 
 
-def _read_entries(
-    content: memoryview, at: int, size: int
-) -> tuple[tuple[bytes, ...], tuple[int, ...], int]:
+def _read_entries(content: memoryview, at: int, size: int) -> tuple[tuple[bytes, ...], tuple[int, ...], int]:
     """(entries, counts, where they end)."""
     found = content.obj
     assert isinstance(found, mmap.mmap)

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from pipeline.kernels.buffers import text_buffers
 from pipeline.kernels.jit import kernel
 
-WEIGHT_STEPS = 1 << 20  # steps of a weight of 1
 MAX_WORD_NGRAMS = 16
 END = b"</s>"
 LABEL = b"__label__"
@@ -31,12 +30,6 @@ _NGRAM_FACTOR = np.uint64(116049371)  # Dictionary::addWordNgrams
 _BEGIN_WORD, _END_WORD = 0x3C, 0x3E  # BOW "<", EOW ">"
 _LABEL_BYTES = np.frombuffer(LABEL, np.uint8)
 _END_BYTES = np.frombuffer(END, np.uint8)
-_LOG_2 = 0.6931471805599453
-# The library's sigmoid of single labels is a table (loss.cc: SIGMOID_TABLE_SIZE, MAX_SIGMOID), and to every
-# probability it adds what keeps its logarithm finite (std_log): thresholds that people use are of such numbers.
-_SIGMOID_STEPS, _SIGMOID_LIMIT = 512, 8.0
-ADDED = 1e-5
-_TERMS = 14  # of the exponential's series: within [-ln 2 / 2, ln 2 / 2] the next one is below 2^-56
 
 
 class LinearModel(NamedTuple):
@@ -69,49 +62,6 @@ def sum_features(text: pa.Array, model: LinearModel) -> tuple[NDArray[np.int64],
         buffers.offsets, buffers.bytes, model, _LABEL_BYTES, _END_BYTES, np.empty(16, np.uint64), sums, counts
     )
     return sums, counts
-
-
-def mean_logits(sums: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """float64 [rows, columns]; 0 for a text without any feature."""
-    return sums / (np.maximum(counts, 1) * np.float64(WEIGHT_STEPS))[:, None]
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities [rows, columns + 1] where the last label's logit is 0; the same bits on every machine."""
-    found = np.empty((logits.shape[0], logits.shape[1] + 1))
-    _softmax(np.ascontiguousarray(logits), found)
-    return found
-
-
-def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 / (1 + exp(-x)) of every logit; the same bits on every machine."""
-    found = np.empty(logits.shape)
-    _sigmoid(np.ascontiguousarray(logits), found)
-    return found
-
-
-def table_sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same by the library's table of 512 steps from -8 to 8, for models of one sigmoid per label."""
-    steps = np.floor((np.clip(logits, -_SIGMOID_LIMIT, _SIGMOID_LIMIT) + _SIGMOID_LIMIT) * _SIGMOID_STEPS / 16)
-    found = sigmoid(steps * 16 / _SIGMOID_STEPS - _SIGMOID_LIMIT)
-    return np.where(logits < -_SIGMOID_LIMIT, 0.0, np.where(logits > _SIGMOID_LIMIT, 1.0, found))
-
-
-def find_entries(words: pa.Array, model: LinearModel) -> NDArray[np.int64]:
-    """The entry of each string, -1 for those that are not in the dictionary."""
-    buffers = text_buffers(words)
-    found = np.empty(len(words), np.int64)
-    _find_entries(buffers.offsets, buffers.bytes, model, found)
-    return found
-
-
-@kernel
-def _find_entries(offsets, text, model, found):
-    for row in range(offsets.size - 1):
-        hashed = FNV_BASIS
-        for at in range(offsets[row], offsets[row + 1]):
-            hashed = hash_byte(hashed, text[at])
-        found[row] = find_entry(text, offsets[row], offsets[row + 1], hashed, model)
 
 
 @kernel
@@ -212,7 +162,9 @@ def _sum_documents(offsets, text, model, label, end_bytes, partial, sums, counts
                 ended = True
                 for byte in end_bytes:
                     hashed = hash_byte(hashed, np.int64(byte))
-                count, held = _add_word(end_bytes, 0, end_bytes.size, hashed, model, label, partial, held, found)
+                count, held = _add_word(
+                    end_bytes, 0, end_bytes.size, hashed, model, label, partial, held, found
+                )
             else:
                 count, held = _add_word(text, start, at, hashed, model, label, partial, held, found)
                 ended = at - start == end_bytes.size and _same(text, start, end_bytes)
@@ -257,44 +209,3 @@ def _add_word(text, start, end, hashed, model, label, partial, held, sums):
         partial[held] = signed
         held += 1
     return count, held
-
-
-@kernel
-def exponential(value):
-    """e^value by sums and products alone, which are the same on every machine; 0 and infinity beyond +-700."""
-    if value < -700.0:
-        return 0.0
-    if value > 700.0:
-        return np.inf
-    power = np.int64(np.floor(value / _LOG_2 + 0.5))
-    rest = value - power * _LOG_2
-    total = 1.0
-    for term in range(_TERMS, 0, -1):
-        total = 1.0 + total * rest / term
-    base = 2.0 if power > 0 else 0.5
-    for _ in range(abs(power)):
-        total *= base
-    return total
-
-
-@kernel
-def _softmax(logits, found):
-    for row in range(logits.shape[0]):
-        highest = 0.0
-        for column in range(logits.shape[1]):
-            highest = max(highest, logits[row, column])
-        last = exponential(-highest)
-        total = last
-        for column in range(logits.shape[1]):
-            found[row, column] = exponential(logits[row, column] - highest)
-            total += found[row, column]
-        found[row, logits.shape[1]] = last
-        for column in range(logits.shape[1] + 1):
-            found[row, column] /= total
-
-
-@kernel
-def _sigmoid(logits, found):
-    for row in range(logits.shape[0]):
-        for column in range(logits.shape[1]):
-            found[row, column] = 1.0 / (1.0 + exponential(-logits[row, column]))

@@ -43,9 +43,10 @@ def find_personal_data(text: pa.Array) -> Finds:
     """What a string or large_string array holds of KINDS; two that run into each other are one."""
     buffers = text_buffers(text)
     room = int(buffers.offsets[-1] - buffers.offsets[0]) // _LEAST_BYTES + 1
-    finds = Finds(*(np.empty(room, np.int64) for _ in range(3)), np.empty(room, np.uint8))
+    rows, starts, ends = (np.empty(room, np.int64) for _ in range(3))
+    finds = Finds(rows, starts, ends, np.empty(room, np.uint8))
     count = _find(buffers.offsets, buffers.bytes, _CLASSES, _FILES, _TABLES, empty_number(), finds)
-    return Finds(*(column[:count] for column in finds))
+    return Finds(rows[:count], starts[:count], ends[:count], finds.kind[:count])
 
 
 @kernel
@@ -77,7 +78,9 @@ def _find(offsets, text, classes, files, tables, number, finds):
             groups, reached = read_number(text, at, stop, number)
             group = np.int64(0)
             while group < groups:
-                kind, used, start, end = judge_number(text, first, stop, classes, tables, number, group, groups)
+                kind, used, start, end = judge_number(
+                    text, first, stop, classes, tables, number, group, groups
+                )
                 if used > 0:
                     count = _put(finds, count, base, document, start - first, end - first, kind)
                 group += max(used, 1)

@@ -68,7 +68,9 @@ def judge_number(text, first, stop, classes, tables, number, group, groups):
     used = _ipv4(text, first, stop, classes, tables, number, group, groups)
     if used > 0:
         return np.int64(IP), used, start, number.ends[group + used - 1]
-    if (group > 0 and number.separators[group] == HYPHEN) or _is_term(text, first, stop, number, group, classes):
+    if (group > 0 and number.separators[group] == HYPHEN) or _is_term(
+        text, first, stop, number, group, classes
+    ):
         return nothing
     kind = np.int64(ID)
     used, end = _resident(text, stop, classes, tables, number, group, groups)
@@ -143,8 +145,10 @@ def _resident(text, stop, classes, tables, number, group, groups):
     """(groups, end) of a resident's number with a right check digit (GB 11643), or (0, 0)."""
     used, digits = np.int64(1), digits_of(number, group)
     last = group
-    if digits == 6 and group + 2 < groups and (
-        have_sizes(number, group, groups, 684) or have_sizes(number, group, groups, 683)
+    if (
+        digits == 6
+        and group + 2 < groups
+        and (have_sizes(number, group, groups, 684) or have_sizes(number, group, groups, 683))
     ):
         used, last = np.int64(3), group + 2
         digits = 14 + digits_of(number, last)
@@ -152,8 +156,13 @@ def _resident(text, stop, classes, tables, number, group, groups):
     if digits == _ID_DIGITS - 1:
         if end < stop and text[end] | 0x20 == 0x78:
             end += 1
-        elif end + 2 < stop and text[end] == 0xEF and (
-            (text[end + 1] == 0xBC and text[end + 2] == 0xB8) or (text[end + 1] == 0xBD and text[end + 2] == 0x98)
+        elif (
+            end + 2 < stop
+            and text[end] == 0xEF
+            and (
+                (text[end + 1] == 0xBC and text[end + 2] == 0xB8)
+                or (text[end + 1] == 0xBD and text[end + 2] == 0x98)
+            )
         ):
             end += 3
         else:
@@ -175,8 +184,11 @@ def _resident(text, stop, classes, tables, number, group, groups):
     day = number.digits[at + 12] * 10 + number.digits[at + 13]
     good = total % 11 == 1 and tables.provinces[number.digits[at] * 10 + number.digits[at + 1]]
     good &= 1800 <= year < 2100 and 1 <= month <= 12
-    if not good or day < 1 or day > tables.month_days[month - 1] or (
-        month == 2 and day == 29 and (year % 4 != 0 or (year % 100 == 0 and year % 400 != 0))
+    if (
+        not good
+        or day < 1
+        or day > tables.month_days[month - 1]
+        or (month == 2 and day == 29 and (year % 4 != 0 or (year % 100 == 0 and year % 400 != 0)))
     ):
         return np.int64(0), np.int64(0)
     return used, end

@@ -103,8 +103,12 @@ def may_begin(text, first, start, classes):
     if classes[before] & ALPHANUMERIC or before == UNDERSCORE:
         return False
     if before == HYPHEN or before == STOP or before == SLASH:  # behind a word: Tel.138..., not 1/138...
-        return start - 2 >= first and (text[start - 2] >= 0x80 or text[start - 2] == SLASH or (
-            before != SLASH and 0x41 <= text[start - 2]) or (before == SLASH and text[start - 2] <= 0x39))
+        return start - 2 >= first and (
+            text[start - 2] >= 0x80
+            or text[start - 2] == SLASH
+            or (before != SLASH and 0x41 <= text[start - 2])
+            or (before == SLASH and text[start - 2] <= 0x39)
+        )
     return True
 
 

@@ -88,7 +88,11 @@ def _landline(text, first, number, group, groups):
     good = area == 3 and local == 8 and (second == 2 or (second == 1 and number.digits[at + 2] == 0))
     good |= area == 4 and second >= 3 and (local == 7 or local == 8)
     separator = number.separators[group + 1]
-    good &= separator == HYPHEN or separator == SPACE or (separator == BRACKET and _is_open(text, first, number, group))
+    good &= (
+        separator == HYPHEN
+        or separator == SPACE
+        or (separator == BRACKET and _is_open(text, first, number, group))
+    )
     return np.int64(2) if good else np.int64(0)
 
 
@@ -117,8 +121,7 @@ def _american(text, first, number, group, groups, plus):
 
 @kernel
 def _international(text, first, stop, classes, number, group, groups):
-    """E.164 behind a +: 8 to 15 digits in groups; one group alone has 11 or more.
-    """
+    """E.164 behind a +: 8 to 15 digits in groups; one group alone has 11 or more."""
     if number.digits[number.firsts[group]] == 0:
         return np.int64(0)
     used, best, total = np.int64(0), np.int64(0), np.int64(0)
@@ -145,7 +148,9 @@ def _is_open(text, first, number, group):
         start -= 1
     if start > first and text[start - 1] == OPEN:
         return True
-    return start - 2 > first and text[start - 3] == 0xEF and text[start - 2] == 0xBC and text[start - 1] == 0x88
+    return (
+        start - 2 > first and text[start - 3] == 0xEF and text[start - 2] == 0xBC and text[start - 1] == 0x88
+    )
 
 
 @kernel
