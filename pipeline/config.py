@@ -152,7 +152,7 @@ class Annotate:
     toxicity_models: Mapping[str, ScoreModel] = field(
         default_factory=lambda: {code: ScoreModel(f"toxicity-{code}") for code in ("en", "zh")}
     )
-    # Category -> folder of a file for each language, a word or phrase a line (LDNOOBW), if asked for `flagged`.
+    # Category -> folder of a file for each language, a phrase a line (LDNOOBW), if asked for `flagged`.
     word_lists: Mapping[str, str] = field(
         default_factory=lambda: dict.fromkeys(WORD_CATEGORIES[:3], PACKAGED)
     )

@@ -96,7 +96,7 @@ TOXICITY_COUNTS = {
     "toxic_steps": "10,000, or 0 where no model judges the language",
 }
 FLAGGED_COUNTS = {
-    "flagged_words": "words and phrases of the word lists for the language; the longest of those that overlap",
+    "flagged_words": "words and phrases on the lists for the language, the longest of those that overlap",
     "flagged_characters": "letters and digits of those",
     "distinct_flagged_words": "how many different ones",
     **{

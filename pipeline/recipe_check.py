@@ -265,12 +265,12 @@ def _check_scored(annotate: Annotate, thresholds: Thresholds, language: str, key
     ):
         known = getattr(annotate, models)
         for rule in rules:
-            if getattr(thresholds, rule) is not None and language not in known and "default" not in known:
-                if language != "default" or not known:
-                    raise RecipeError(
-                        f"{key}.{rule} compares nothing: annotate.{models} has no model for {language!r}, "
-                        f"only for {', '.join(known) or 'no language'}{nearest(language, known)}"
-                    )
+            judged = "default" in known or language in known or (language == "default" and known)
+            if getattr(thresholds, rule) is not None and not judged:
+                raise RecipeError(
+                    f"{key}.{rule} compares nothing: annotate.{models} has no model for {language!r}, "
+                    f"only for {', '.join(known) or 'no language'}{nearest(language, known)}"
+                )
     if thresholds.quality_score_pareto is not None:
         _within(thresholds.quality_score_pareto, 1, 100, f"{key}.quality_score_pareto")
 

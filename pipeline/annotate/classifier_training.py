@@ -1,12 +1,12 @@
 """Trains a classifier of texts, measures it on texts that it has not seen, and writes a fastText file.
 
-Training is ours and not the library's: with one thread the library is deterministic, too, but its package and
-the one that reads language models overwrite each other's files, and its model has vectors where one number per
-feature does (kernels/classifier_training.py). The file is a fastText file all the same, which any version 0.9
-reads and scores alike.
+Training is ours and not the library's: with one thread the library is deterministic, too, but its package
+and the one that reads language models overwrite each other's files, and its model has vectors where one
+number per feature does (kernels/classifier_training.py). The file is a fastText file all the same, which any
+version 0.9 reads and scores alike.
 
-A text's side is a hash of its folded text: copies of a text are never on both. What is measured on the held-out
-side is the written file, by the code that scores documents.
+A text's side is a hash of its folded text: copies of a text are never on both. What is measured on the
+held-out side is the written file, by the code that scores documents.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ import pyarrow as pa
 from pipeline.annotate.classifier_file import Classifier, compile_classifier, dictionary_model
 from pipeline.annotate.digests import text_digests
 from pipeline.annotate.fasttext_file import write_model_file
-from pipeline.kernels.buffers import read_only, text_buffers
+from pipeline.kernels.buffers import text_buffers
 from pipeline.kernels.classifier import END
 from pipeline.kernels.classifier_training import MAX_BYTES, count_documents, train_weights
 from pipeline.kernels.keyed import below, keyed_u64
@@ -55,8 +55,8 @@ class Training:
 def train_classifier(
     texts: Mapping[str, Sequence[str]], path: Path, training: Training, sources: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Trains on texts by label, writes `path` and its card beside it (.json), returns the card. `sources`: what
-    the card says of the texts' origin. Neither the order of texts nor that of labels matters.
+    """Trains on texts by label, writes `path` and its card beside it (.json), returns the card. `sources`:
+    what the card says of the texts' origin. Neither the order of texts nor that of labels matters.
 
     ValueError for fewer than two labels or one without texts on both sides.
     """

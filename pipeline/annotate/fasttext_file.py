@@ -128,7 +128,7 @@ def write_model_file(
     dimensions = weights.shape[1]
     least, most = characters
     parts = [struct.pack("<ii", _MAGIC, _VERSION)]
-    # dim, ws, epoch, minCount, neg, wordNgrams, loss, model (supervised), bucket, minn, maxn, lrUpdateRate, t
+    # In the order of Args::save; 3 is the kind of model (supervised), what else is a number is a default.
     numbers = (dimensions, 5, epochs, 1, 5, ngrams, SOFTMAX, 3, buckets, least, most, 100, 0.0)
     parts.append(_ARGUMENTS.pack(*numbers))
     tokens = sum(count for _, count in words)

@@ -1,5 +1,5 @@
-"""Personal data as edits with fixed placeholders: e-mail addresses, telephone numbers, IP addresses, numbers of
-residents of China, bank cards.
+"""Personal data as edits with fixed placeholders: e-mail addresses, telephone numbers, IP addresses, numbers
+of residents of China, bank cards.
 
 Only what is nearly certain by its form is found; names and postal addresses are not. The kernels
 (kernels/personal_*.py) say what each kind looks like. Offsets are bytes of the stored UTF-8 text, which stays
@@ -8,10 +8,11 @@ as it is: `pipeline/decide/edits.py` applies edits when text leaves for training
 - E-mail: mailbox and domain of ASCII; not files (logo@2x.png), not git@host.
 - Telephone: mobile numbers of mainland China (11 digits from 13 to 19, alone or as 3-4-4, with or without
   86), its landlines with their area code, North American numbers as 3-3-4, any other behind a +.
-- IP: IPv4 but for this network, loopback and multicast, not as versions and sections are written; IPv6 in
-  global, local and link prefixes.
+- IP: public addresses (as datatrove and FineWeb choose: private and reserved ones are nobody's), IPv4 not as
+  versions and sections are written.
 - Residents' numbers: 18 digits with a right province, day of birth and check digit (GB 11643).
-- Bank cards: 14 to 19 digits, alone or in groups of four (15: 4-6-5), of a known issuer, with a right Luhn digit.
+- Bank cards: 14, 15, 16 or 19 digits, alone or in groups of four (15: 4-6-5), of a known issuer, with a right
+  Luhn digit.
 
 Caught although it is disguised: full-width digits, brackets and hyphens; joiners between digits (zero-width
 spaces are gone before, see normalize.py). Not caught: digits written as words or as Chinese numerals, letters

@@ -50,7 +50,8 @@ def find_classifier(name: str) -> Path:
     path = packaged.get(name, Path(name))
     if not path.is_file():
         raise FileNotFoundError(
-            f"no classifier {name!r}: neither a file nor one of {', '.join(packaged)}{nearest(name, packaged)}"
+            f"no classifier {name!r}: neither a file nor one of {', '.join(packaged)}"
+            f"{nearest(name, packaged)}"
         )
     return path.absolute()
 

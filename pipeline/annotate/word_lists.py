@@ -1,14 +1,15 @@
 """Word lists by language, counted in texts without regard to context.
 
-A folder holds a file for each language, named by its code as the language model labels it ("en", or "en.txt"),
-a word or phrase a line; empty lines and what begins with # say nothing. That is the layout of LDNOOBW ("List of
-Dirty, Naughty, Obscene, and Otherwise Bad Words"), whose folder can be given as it is. kernels/phrase_search.py
-says what is found: whole words of scripts that are written with spaces, in any case; anywhere in Chinese and
-the like, where a character alone (LDNOOBW's zh has 性, 奶) is mostly part of an innocent word.
+A folder holds a file for each language, named by its code as the language model labels it ("en", or
+"en.txt"), a word or phrase a line; empty lines and what begins with # say nothing. That is the layout of
+LDNOOBW ("List of Dirty, Naughty, Obscene, and Otherwise Bad Words"), whose folder can be given as it is.
+kernels/phrase_search.py says what is found: whole words of scripts that are written with spaces, in any case;
+anywhere in Chinese and the like, where a character alone (LDNOOBW's zh has 性, 奶) is mostly part of an
+innocent word.
 
-What it tells: words without their context. A list counts a page on breast cancer and a novel's oath with the
-page that it is meant for, so counts are for shares and for numbers of different words; `max_flagged_words = 0`
-is C4's rule, which loses both (Dodge et al. 2021).
+What it tells: words without their context. A list counts a page on breast cancer and a novel's oath with
+the page that it is meant for, so counts are for shares and for numbers of different words;
+`max_flagged_words = 0` is C4's rule, which loses both (Dodge et al. 2021).
 
 Caught although it is disguised: full-width letters, upper case, zero-width joiners, single accents that are
 written as marks of their own, traditional characters for simplified ones, hyphens or line ends between the

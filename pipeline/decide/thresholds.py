@@ -78,7 +78,7 @@ def _fails(measures: pa.RecordBatch, rule: Rule, limit: float, rows: np.ndarray)
 
 
 def count_terms(measures: pa.RecordBatch, rule: Rule, expression: str, rows: np.ndarray) -> np.ndarray:
-    """int64 [len(rows)]: what an expression of a rule comes to; UsageError where the run has not counted it."""
+    """int64 [len(rows)]: what an expression comes to; UsageError where the run has not counted it."""
     total = np.zeros(len(rows), np.int64)
     for sign, name in terms_of(expression):
         if measures[name].null_count:

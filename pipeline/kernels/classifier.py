@@ -2,10 +2,10 @@
 
 fastText averages a vector per feature (word, run of words, run of characters) and multiplies the mean by one
 vector per label. Both steps are linear, so each feature's vector is multiplied by the labels' vectors once,
-when the model is compiled (annotate/classifier_file.py), and what is looked up for a feature is one number per
-label, in steps of 2^-20. A file of 2.4 GB becomes a table of 24 MB, and the sums are of integers: the same on
-every machine and in any order. The mean is exact to half a step, a millionth; the library itself adds up
-floats of 24 bits, which is coarser.
+when the model is compiled (annotate/classifier_file.py), and what is looked up for a feature is one number
+per label, in steps of 2^-20. A file of 2.4 GB becomes a table of 24 MB, and the sums are of integers: the
+same on every machine and in any order. The mean is exact to half a step, a millionth; the library itself adds
+up floats of 24 bits, which is coarser.
 
 Features are those of fastText 0.9 (dictionary.cc: readWord, getLine, addSubwords, addWordNgrams): words are
 what stands between ASCII white space and NUL, a text is one line (its newlines are spaces) with `</s>` behind
@@ -104,10 +104,7 @@ def is_label(text, start, end, label):
     """Whether a word begins with the prefix of labels."""
     if end - start < label.size:
         return False
-    for place in range(label.size):
-        if text[start + place] != label[place]:
-            return False
-    return True
+    return _same(text, start, label)
 
 
 @kernel
@@ -173,10 +170,10 @@ def _sum_documents(offsets, text, model, label, end_bytes, partial, sums, counts
 
 @kernel
 def _same(text, start, letters):
+    same = True
     for place in range(letters.size):
-        if text[start + place] != letters[place]:
-            return False
-    return True
+        same &= text[start + place] == letters[place]
+    return same
 
 
 @kernel

@@ -47,7 +47,7 @@ def read_address(text, first, at, stop, classes, files):
     while place <= stop:
         byte = text[place] if place < stop else 0
         if classes[byte] & ALPHANUMERIC or (byte == HYPHEN and place > label):
-            only_letters &= 0x41 <= byte and byte != HYPHEN
+            only_letters &= byte >= 0x41 and byte != HYPHEN
         else:
             size = place - label
             if size == 0 or size > 63:
@@ -79,10 +79,10 @@ def _is_file(text, start, end, files):
         return False
     for place in range(start, end):
         value = value << 8 | (text[place] | 0x20)
+    known = False
     for name in files:
-        if value == name:
-            return True
-    return False
+        known |= value == name
+    return known
 
 
 @kernel

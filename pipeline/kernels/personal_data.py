@@ -60,7 +60,7 @@ def _find(offsets, text, classes, files, tables, number, finds):
             if not classes[byte] & TRIGGER:
                 at += 1
                 continue
-            if byte == _AT or byte == _COLON:
+            if byte in (_AT, _COLON):
                 kind = np.int64(EMAIL)
                 if byte == _AT:
                     start, end = read_address(text, first, at, stop, classes, files)

@@ -203,7 +203,7 @@ def _is_term(text, first, stop, number, group, classes):
     if start - 4 < first or text[start - 1] != SPACE or text[start - 3] != SPACE:
         return False
     operator, before = text[start - 2], text[start - 4]
-    known = operator == PLUS or operator == HYPHEN or operator == _TIMES or operator == SLASH
+    known = operator in (PLUS, HYPHEN, _TIMES, SLASH)
     return known and (classes[before] & ALPHANUMERIC or before == BRACKET)
 
 
@@ -223,10 +223,10 @@ def _in_dump(text, first, stop, start, end, classes):
 
 @kernel
 def _are_hexadecimal(text, start, end, classes):
+    same = True
     for at in range(start, end):
-        if not classes[text[at]] & HEXADECIMAL:
-            return False
-    return True
+        same &= classes[text[at]] & HEXADECIMAL != 0
+    return same
 
 
 @kernel
@@ -266,9 +266,8 @@ def _card(text, first, stop, classes, number, group, groups):
 def _is_issued(six, count):
     """Whether an issuer has cards of `count` digits that begin with those six."""
     two, three, four = six // 10_000, six // 1_000, six // 100
-    if count == 19 or count == 16:
-        if two == 62:  # UnionPay
-            return True
+    if two == 62 and (count == 16 or count == 19):  # UnionPay
+        return True
     if count == 16:
         if six // 100_000 == 4 or 3528 <= four <= 3589:  # Visa, JCB
             return True

@@ -84,7 +84,7 @@ def read_separator(text, at, stop):
     if byte == BRACKET:
         follows = at + 1 < stop and (text[at + 1] == SPACE or text[at + 1] == HYPHEN)
         return np.int64(BRACKET), at + 1 + follows
-    if byte == SPACE or byte == HYPHEN or byte == STOP:
+    if byte in (SPACE, HYPHEN, STOP):
         return byte, at + 1
     if byte == 0xEF and at + 2 < stop and text[at + 1] == 0xBC:  # full-width ) and -
         if text[at + 2] == 0x89:
@@ -102,11 +102,11 @@ def may_begin(text, first, start, classes):
     before = text[start - 1]
     if classes[before] & ALPHANUMERIC or before == UNDERSCORE:
         return False
-    if before == HYPHEN or before == STOP or before == SLASH:  # behind a word: Tel.138..., not 1/138...
+    if before in (HYPHEN, STOP, SLASH):  # behind a word: Tel.138..., not 1/138...
         return start - 2 >= first and (
             text[start - 2] >= 0x80
             or text[start - 2] == SLASH
-            or (before != SLASH and 0x41 <= text[start - 2])
+            or (before != SLASH and text[start - 2] >= 0x41)
             or (before == SLASH and text[start - 2] <= 0x39)
         )
     return True
@@ -164,7 +164,7 @@ def have_sizes(number, group, groups, sizes):
     separator = number.separators[group + 1]
     if separator != SPACE and separator != HYPHEN:
         return False
+    same = True
     for place in range(2, count):
-        if number.separators[group + place] != separator:
-            return False
-    return True
+        same &= number.separators[group + place] == separator
+    return same

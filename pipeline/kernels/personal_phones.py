@@ -88,11 +88,7 @@ def _landline(text, first, number, group, groups):
     good = area == 3 and local == 8 and (second == 2 or (second == 1 and number.digits[at + 2] == 0))
     good |= area == 4 and second >= 3 and (local == 7 or local == 8)
     separator = number.separators[group + 1]
-    good &= (
-        separator == HYPHEN
-        or separator == SPACE
-        or (separator == BRACKET and _is_open(text, first, number, group))
-    )
+    good &= separator in (HYPHEN, SPACE) or (separator == BRACKET and _is_open(text, first, number, group))
     return np.int64(2) if good else np.int64(0)
 
 
@@ -108,7 +104,7 @@ def _american(text, first, number, group, groups, plus):
         return np.int64(0)
     left, right = number.separators[own + 1], number.separators[own + 2]
     bracketed = left == BRACKET and _is_open(text, first, number, own) and right != BRACKET
-    same = left == right and (left == HYPHEN or left == STOP or (left == SPACE and plus))
+    same = left == right and (left in (HYPHEN, STOP) or (left == SPACE and plus))
     if not bracketed and not same:
         return np.int64(0)
     at = number.firsts[own]

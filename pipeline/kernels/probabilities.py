@@ -9,7 +9,7 @@ from pipeline.kernels.jit import kernel
 
 WEIGHT_STEPS = 1 << 20  # steps of a weight of 1
 # The library's sigmoid of single labels is a table (loss.cc: SIGMOID_TABLE_SIZE, MAX_SIGMOID), and to every
-# probability it adds what keeps its logarithm finite (std_log): thresholds that people use are of such numbers.
+# probability it adds what keeps its logarithm finite (std_log): thresholds that people use are of these.
 _SIGMOID_STEPS, _SIGMOID_LIMIT = 512, 8.0
 ADDED = 1e-5
 _LOG_2 = 0.6931471805599453
@@ -46,7 +46,7 @@ def table_sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @kernel
 def exponential(value):
-    """e^value by sums and products alone, which are the same on every machine; 0 and infinity beyond +-700."""
+    """e^value by sums and products alone, the same on every machine; 0 and infinity beyond +-700."""
     if value < -700.0:
         return 0.0
     if value > 700.0:

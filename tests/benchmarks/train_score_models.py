@@ -2,10 +2,10 @@
 
 DATA is a folder with text/, warc/, safety.tar.gz and extraction.tar.gz. Same data, same files, bit by bit.
 
-Quality. Good are books, articles and the main text of pages; bad is what surrounds the main text (menus, lists
-of links, forms, footers), and all text of pages that are forms (log-in, search, registration). Sites whose
-hash says so (a sixth) are kept out of training, and measured as "other sites". What the models tell is running
-text from what is not; they do not know whether a text is true, or worth reading.
+Quality. Good are books, articles and the main text of pages; bad is what surrounds the main text (menus,
+lists of links, forms, footers), and all text of pages that are forms (log-in, search, registration). Sites
+whose hash says so (a sixth) are kept out of training, and measured as "other sites". What the models tell is
+running text from what is not; they do not know whether a text is true, or worth reading.
 
 Toxicity. English: tweets by Davidson et al. 2017, hate and offensive against neither. Chinese: the
 development part of COLD (Deng et al. 2022), offensive posts on race, region and gender. Clean running text
@@ -90,10 +90,11 @@ def quality_texts(data: Path, unpacked: Path) -> Iterator[Text]:
                 if record.rec_type == "response":
                     content = record.content_stream().read()
                     site = urlsplit(record.rec_headers.get_header("WARC-Target-URI")).netloc
-                    yield from of_page(bytes_to_str(content, detect_encoding(content)), site)
+                    yield from of_page(bytes_to_str(content, detect_encoding(content) or "utf-8"), site)
     for path in sorted(unpacked.rglob("formasaurus_pages/**/*.html")):
         content = path.read_bytes()
-        text = extract_plain_text(bytes_to_str(content, detect_encoding(content)), main_content=False)
+        html = bytes_to_str(content, detect_encoding(content) or "utf-8")
+        text = extract_plain_text(html, main_content=False)
         yield from ((path.stem, "negative", piece) for piece in pieces(text)[:3])
     for path in sorted(unpacked.rglob("mozilla_readability/**/expected.html")):
         text = extract_plain_text(path.read_text(encoding="utf-8"), main_content=False)
