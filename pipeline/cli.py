@@ -103,7 +103,9 @@ def build_parser() -> argparse.ArgumentParser:
     classifier.add_argument(
         "--class", dest="classes", action="append", default=[], metavar="NAME=SOURCE", help="of another label"
     )
-    classifier.add_argument("--output", required=True, help="fastText file to write (.bin); its card beside it")
+    classifier.add_argument(
+        "--output", required=True, help="fastText file to write (.bin); its card beside it"
+    )
     classifier.add_argument("--field", default="text", help="of JSONL and Parquet (default: text)")
     classifier.add_argument("--texts", type=int, default=200_000, help="that are read per label, at most")
     classifier.add_argument(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.rules import Thresholds
+from pipeline.score_model import ScoreModel, packaged_lists, packaged_models
 
 KINDS = ("web", "encyclopedia", "books", "code", "instruction")
 FORMATS = ("warc", "html", "jsonl", "parquet", "text")
@@ -36,8 +37,6 @@ GROUPINGS = ("source", "language", "source-language")
 EVALUATION_FORMATS = ("jsonl", "parquet", "csv")
 ACTIONS = ("drop", "cut")
 ALL_KINDS = "all"
-WORD_CATEGORIES = ("violence", "bias", "pornography", "offensive")
-PACKAGED = "packaged"  # instead of a path: what comes with this package
 # unit, shingle, bands and rows of the peers.
 PRESETS: Mapping[str, Mapping[str, str | int]] = {
     # datatrove, examples/fineweb.py
@@ -110,14 +109,6 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreModel:
-    """A classifier of texts."""
-
-    model: str  # a packaged name (annotate/score_models.py), or a fastText file
-    labels: tuple[str, ...] = ("positive",)  # whose probabilities, added up, are the score
-
-
-@dataclass(frozen=True, slots=True)
 class Gate:
     """Stops hopeless documents before they are written; they are counted, and `sample` of them is kept."""
 
@@ -146,16 +137,10 @@ class Annotate:
     measures: tuple[str, ...] = ()  # groups of counts.MEASURE_GROUPS to count although no rule asks for them
     mask_personal_data: bool = True  # write edits that mask e-mail addresses, phone and card numbers, ...
     # By language ("default": all others), read if a rule or `measures` asks for quality or toxicity.
-    quality_models: Mapping[str, ScoreModel] = field(
-        default_factory=lambda: {code: ScoreModel(f"quality-{code}") for code in ("en", "zh")}
-    )
-    toxicity_models: Mapping[str, ScoreModel] = field(
-        default_factory=lambda: {code: ScoreModel(f"toxicity-{code}") for code in ("en", "zh")}
-    )
+    quality_models: Mapping[str, ScoreModel] = field(default_factory=lambda: packaged_models("quality"))
+    toxicity_models: Mapping[str, ScoreModel] = field(default_factory=lambda: packaged_models("toxicity"))
     # Category -> folder of a file for each language, a phrase a line (LDNOOBW), if asked for `flagged`.
-    word_lists: Mapping[str, str] = field(
-        default_factory=lambda: dict.fromkeys(WORD_CATEGORIES[:3], PACKAGED)
-    )
+    word_lists: Mapping[str, str] = field(default_factory=packaged_lists)
     cpu_seconds: float = 20.0  # CPU time that one record may take in the sandbox
     memory_bytes: int = 2_000_000_000  # memory that the sandbox may take above its idle size
     gate: Gate = field(default_factory=Gate)

@@ -87,6 +87,7 @@ CODE_COUNTS = {
 }
 # Scores: probabilities in steps of schema.SCORE_STEPS, and that many steps where there is a model for the
 # language, else 0: the share of nothing, which fails no rule. By annotate/score_models.py.
+WORD_CATEGORIES = ("violence", "bias", "pornography", "offensive")
 QUALITY_COUNTS = {
     "quality_score": "probability of good text in steps of 1/10,000",
     "quality_steps": "10,000, or 0 where no model judges the language",
@@ -99,10 +100,7 @@ FLAGGED_COUNTS = {
     "flagged_words": "words and phrases on the lists for the language, the longest of those that overlap",
     "flagged_characters": "letters and digits of those",
     "distinct_flagged_words": "how many different ones",
-    **{
-        f"{category}_words": f"those on the list of {category}"
-        for category in ("violence", "bias", "pornography", "offensive")
-    },
+    **{f"{category}_words": f"those on the list of {category}" for category in WORD_CATEGORIES},
 }
 # Counts that are made for the sources whose rules ask for them; null elsewhere.
 MEASURE_GROUPS = {

@@ -166,7 +166,11 @@ def _warm(console: Console) -> Finding:
 
 def kernel_calls() -> dict[str, Callable[[], Any]]:
     """A call on a tiny batch for every public function that runs a kernel, by its name."""
+    from pipeline.annotate.classifier_file import compile_classifier
+    from pipeline.annotate.score_models import find_classifier
+    from pipeline.annotate.word_lists import count_flagged, table_of
     from pipeline.kernels import compare, components, datasketch, fold, minhash, planted, shingles, text
+    from pipeline.kernels.personal_data import find_personal_data
 
     shingling = shingles.Shingling("words", 2, 1_000)
     starts = components.part_starts(np.array([4]))
@@ -178,6 +182,11 @@ def kernel_calls() -> dict[str, Callable[[], Any]]:
 
     return {
         "text.measure_text": lambda: text.measure_text(_SAMPLE),
+        "personal_data.find_personal_data": lambda: find_personal_data(_SAMPLE),
+        "classifier.sum_features": lambda: compile_classifier(find_classifier("quality-en")).probabilities(
+            _SAMPLE
+        ),
+        "phrase_search.count_phrases": lambda: count_flagged(_SAMPLE, table_of({"bias": ["none"]})),
         "fold.fold_text": lambda: fold.fold_text(_SAMPLE),
         "minhash.minhash_signatures": sign,
         "minhash.band_keys": lambda: minhash.band_keys(sign(), bands=2, rows=2),

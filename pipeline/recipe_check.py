@@ -28,7 +28,6 @@ from pipeline.config import (
     SURVIVOR_KEYS,
     UNITS,
     VERIFIERS,
-    WORD_CATEGORIES,
     Annotate,
     Decontaminate,
     Deduplicate,
@@ -40,7 +39,7 @@ from pipeline.config import (
     Thresholds,
     nearest,
 )
-from pipeline.counts import MEASURE_GROUPS
+from pipeline.counts import MEASURE_GROUPS, WORD_CATEGORIES
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.counts import MEASURE_GROUPS
+from pipeline.counts import MEASURE_GROUPS, WORD_CATEGORIES
 from pipeline.schema import SCORE_STEPS
 
 ENTROPY_STEPS = 1_000  # of a nat
@@ -118,8 +118,7 @@ class Thresholds:
     max_xml_headers: int | None = None  # StarCoder: 0
     # Scores of the recipe's models; languages without one pass.
     min_quality_score: float | None = None
-    # Keeps a document of score s with probability (2 - s)^-a, by its id: GPT-3's Pareto rule; there a = 9
-    quality_score_pareto: int | None = None
+    quality_score_pareto: int | None = None  # a: score s is kept with probability (2 - s)^-a; GPT-3: 9
     max_toxic_score: float | None = None
     # Words on the recipe's lists (annotate.word_lists).
     max_flagged_words: int | None = None  # C4: 0
@@ -245,14 +244,10 @@ RULES = (
     Rule("min_quality_score", "quality_score", "quality_steps"),
     Rule("quality_score_pareto", "quality_score", "quality_steps"),
     Rule("max_toxic_score", "toxic_score", "toxic_steps"),
-    Rule("max_flagged_words", "flagged_words"),
     Rule("max_flagged_word_share", "flagged_words", "words"),
     Rule("max_flagged_character_share", "flagged_characters", "alphabetic_characters+digit_characters"),
     Rule("max_distinct_flagged_words", "distinct_flagged_words"),
-    Rule("max_violence_words", "violence_words"),
-    Rule("max_bias_words", "bias_words"),
-    Rule("max_pornography_words", "pornography_words"),
-    Rule("max_offensive_words", "offensive_words"),
+    *(Rule(f"max_{what}_words", f"{what}_words") for what in ("flagged", *WORD_CATEGORIES)),
 )
 PARETO_RULE = "quality_score_pareto"  # not a limit: decide/score_sampling.py draws
 

@@ -1,10 +1,9 @@
 """`sluice train-classifier`: a classifier from texts that are good and texts that are not, and its card.
 
-Texts come from files (JSONL, also as .gz or .zst, Parquet, plain text, a file being one text) or from a source
-of a finished run: what the run stores is what will be scored, extracted and normalised alike.
+Texts come from files (JSONL, also as .gz or .zst, Parquet, plain text, a file being one text) or from a
+source of a finished run: what the run stores is what will be scored, extracted and normalised alike.
 """
 
-import glob
 import gzip
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +77,10 @@ def _read(name: str, field: str) -> Iterator[str]:
 
 
 def _files(name: str) -> list[Path]:
-    paths = sorted(path for path in map(Path, glob.glob(name)) if path.is_file())
+    whole = Path(name)
+    anchor = Path(whole.anchor)
+    found = [whole] if whole.is_file() else anchor.glob(str(whole.relative_to(anchor)))
+    paths = sorted(path for path in found if path.is_file())
     if not paths:
         raise UsageError(f"no file {name}, and no run of which it names a source (RUN:SOURCE)")
     return paths

@@ -23,6 +23,7 @@ from pipeline.kernels.compare import JACCARD, similarity_ppm
 from pipeline.kernels.datasketch import datasketch_signatures
 from pipeline.kernels.keyed import id_words
 from pipeline.kernels.minhash import band_keys, minhash_signatures
+from pipeline.kernels.personal_data import find_personal_data
 from pipeline.kernels.planted import choose_planted, plant
 from pipeline.kernels.scripts import count_scripts
 from pipeline.kernels.shingles import Shingling, shingle_sets
@@ -78,6 +79,7 @@ def load_kernels() -> None:
     text_digests(text)
     measure_text(text)
     count_scripts(text)
+    find_personal_data(text)
     shingling = Shingling("words", 1, 1)
     minhash_signatures(text, shingling, permutations=1, seed=0)
     plant(text, pa.array([bytes(16)], schema.ID), shingling, seed=0)

@@ -28,10 +28,11 @@ from pipeline.annotate.word_lists import (
     read_word_lists,
     save_lists,
 )
-from pipeline.config import Annotate, RecipeError, ScoreModel, nearest
+from pipeline.config import Annotate, RecipeError, nearest
 from pipeline.counts import FLAGGED_COUNTS, MEASURE_GROUPS
 from pipeline.parts import file_sha256
 from pipeline.schema import SCORE_STEPS
+from pipeline.score_model import ScoreModel
 from pipeline.storage import Storage
 
 LISTS_HASH = "annotate.word_lists"  # of the lists among a job's hashes

@@ -28,9 +28,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import PACKAGED, WORD_CATEGORIES
-from pipeline.counts import FLAGGED_COUNTS
+from pipeline.counts import FLAGGED_COUNTS, WORD_CATEGORIES
 from pipeline.kernels.phrase_search import PhraseTable, build_phrases, count_phrases, read_phrase
+from pipeline.score_model import PACKAGED
 from pipeline.storage import Storage
 
 LISTS_VERSION = 1
