@@ -3,7 +3,7 @@
 A folder holds a file for each language, named by its code as the language model labels it ("en", or
 "en.txt"), a word or phrase a line; empty lines and what begins with # say nothing. That is the layout of
 LDNOOBW ("List of Dirty, Naughty, Obscene, and Otherwise Bad Words"), whose folder can be given as it is.
-kernels/phrase_search.py says what is found: whole words of scripts that are written with spaces, in any case;
+kernels/phrase_table.py says what is found: whole words of scripts that are written with spaces, in any case;
 anywhere in Chinese and the like, where a character alone (LDNOOBW's zh has 性, 奶) is mostly part of an
 innocent word.
 
@@ -29,7 +29,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.counts import FLAGGED_COUNTS, WORD_CATEGORIES
-from pipeline.kernels.phrase_search import PhraseTable, build_phrases, count_phrases, read_phrase
+from pipeline.kernels.phrase_search import count_phrases
+from pipeline.kernels.phrase_table import PhraseTable, build_phrases, read_phrase
 from pipeline.score_model import PACKAGED
 from pipeline.storage import Storage
 
