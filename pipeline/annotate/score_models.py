@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from pipeline.annotate.classifier_file import (
     COMPILED_VERSION,
+    compiled_name,
     open_classifier,
     save_classifier,
 )
@@ -24,6 +25,7 @@ from pipeline.annotate.model_file import read_model_labels
 from pipeline.annotate.word_lists import (
     count_flagged,
     lists_digest,
+    lists_name,
     open_table,
     read_word_lists,
     save_lists,
@@ -102,6 +104,12 @@ def save_score_models(storage: Storage, annotate: Annotate, hashes: Mapping[str,
                     raise RecipeError(f"annotate.{key}: {error} (sha256 {found})") from error
     if LISTS_HASH in hashes:
         save_lists(storage, read_word_lists(annotate.word_lists), hashes[LISTS_HASH])
+
+
+def score_files(hashes: Mapping[str, str]) -> set[str]:
+    """Where in a run's folder the models and lists of a job's hashes would lie, if it has any."""
+    files = {compiled_name(digest) for name, digest in hashes.items() if name != LISTS_HASH}
+    return files | {lists_name(hashes[LISTS_HASH])} if LISTS_HASH in hashes else files
 
 
 def scores_made_of(annotate: Annotate, groups: Collection[str], hashes: Mapping[str, str]) -> list[Any]:
