@@ -1,4 +1,4 @@
-"""The command line: `sluice run | why | simulate | export | sample | takedown | curve | doctor`.
+"""The command line: `sluice run | why | simulate | export | sample | takedown | curve | ...`.
 
 Imports are made inside the commands, so that a wrong recipe is refused before Beam or Numba are loaded.
 """
@@ -96,6 +96,24 @@ def build_parser() -> argparse.ArgumentParser:
     curve.add_argument(
         "--set", action="append", default=[], metavar="A.B=C", help="for example deduplicate.threshold=0.8"
     )
+    classifier = commands.add_parser("train-classifier", help="a classifier of texts, and how well it does")
+    what = {"nargs": "+", "default": [], "metavar": "SOURCE"}
+    classifier.add_argument("--positive", **what, help="good texts: files, or RUN:SOURCE of a finished run")
+    classifier.add_argument("--negative", **what, help="texts that are not good")
+    classifier.add_argument(
+        "--class", dest="classes", action="append", default=[], metavar="NAME=SOURCE", help="of another label"
+    )
+    classifier.add_argument(
+        "--output", required=True, help="fastText file to write (.bin); its card beside it"
+    )
+    classifier.add_argument("--field", default="text", help="of JSONL and Parquet (default: text)")
+    classifier.add_argument("--texts", type=int, default=200_000, help="that are read per label, at most")
+    classifier.add_argument(
+        "--characters", type=int, default=0, help="runs of 1 to so many, not words: 3 for Chinese"
+    )
+    classifier.add_argument("--buckets", type=int, default=262_144, help="of the file, 4 bytes each")
+    classifier.add_argument("--held-out", type=float, default=0.1, help="share of texts that test it")
+    classifier.add_argument("--seed", type=int, default=0)
     doctor = commands.add_parser("doctor", help="what is installed and found, and what is missing")
     doctor.add_argument("--warm", action="store_true", help="compile all kernels now")
     return parser
@@ -171,6 +189,24 @@ def _curve(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _train_classifier(options: argparse.Namespace, console: Console) -> int:
+    from pipeline.annotate.classifier_training import Training
+    from pipeline.train_classifier import train
+
+    classes = {"positive": options.positive, "negative": options.negative}
+    for given in options.classes:
+        label, equals, source = given.partition("=")
+        if not equals:
+            raise UsageError(f"--class {given}: expected NAME=SOURCE")
+        classes.setdefault(label, []).append(source)
+    classes = {label: sources for label, sources in classes.items() if sources}
+    training = Training(
+        characters=options.characters, buckets=options.buckets, held_out=options.held_out, seed=options.seed
+    )
+    most, field = options.texts, options.field
+    return train(options.output, classes, console, field=field, most=most, training=training)
+
+
 def _doctor(options: argparse.Namespace, console: Console) -> int:
     from pipeline.doctor import examine
 
@@ -185,6 +221,7 @@ COMMANDS = {
     "sample": _sample,
     "takedown": _takedown,
     "curve": _curve,
+    "train-classifier": _train_classifier,
     "doctor": _doctor,
 }
 

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pipeline.score_model import ScoreModel, packaged_lists, packaged_models
 from pipeline.thresholds import Thresholds
 
 KINDS = ("web", "encyclopedia", "books", "code", "instruction")
@@ -134,7 +135,12 @@ class Annotate:
     )
     paragraph_languages: bool = False  # identify every paragraph of 50 characters or more, too
     measures: tuple[str, ...] = ()  # groups of counts.MEASURE_GROUPS to count although no rule asks for them
-    mask_personal_data: bool = True  # write edits that mask e-mail addresses, phone numbers and IP addresses
+    mask_personal_data: bool = True  # write edits that mask e-mail addresses, phone and card numbers, ...
+    # By language ("default": all others), read if a rule or `measures` asks for quality or toxicity.
+    quality_models: Mapping[str, ScoreModel] = field(default_factory=lambda: packaged_models("quality"))
+    toxicity_models: Mapping[str, ScoreModel] = field(default_factory=lambda: packaged_models("toxicity"))
+    # Category -> folder of a file for each language, a phrase a line (LDNOOBW), if asked for `flagged`.
+    word_lists: Mapping[str, str] = field(default_factory=packaged_lists)
     cpu_seconds: float = 20.0  # CPU time that one record may take in the sandbox
     memory_bytes: int = 2_000_000_000  # memory that the sandbox may take above its idle size
     gate: Gate = field(default_factory=Gate)

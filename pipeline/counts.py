@@ -101,6 +101,23 @@ JIEBA_COUNTS = {
     **{f"jieba_top_{n}_gram_characters": f"as top_{n}_gram_characters, of those words" for n in _TOPS},
     **{f"jieba_duplicate_{n}_gram_characters": f"as duplicate_{n}_gram_characters" for n in _DUPLICATES},
 }
+# Scores: probabilities in steps of schema.SCORE_STEPS, and that many steps where there is a model for the
+# language, else 0: the share of nothing, which fails no rule. By annotate/score_models.py.
+WORD_CATEGORIES = ("violence", "bias", "pornography", "offensive")
+QUALITY_COUNTS = {
+    "quality_score": "probability of good text in steps of 1/10,000",
+    "quality_steps": "10,000, or 0 where no model judges the language",
+}
+TOXICITY_COUNTS = {
+    "toxic_score": "probability of offensive text in steps of 1/10,000",
+    "toxic_steps": "10,000, or 0 where no model judges the language",
+}
+FLAGGED_COUNTS = {
+    "flagged_words": "words and phrases on the lists for the language, the longest of those that overlap",
+    "flagged_characters": "letters and digits of those",
+    "distinct_flagged_words": "how many different ones",
+    **{f"{category}_words": f"those on the list of {category}" for category in WORD_CATEGORIES},
+}
 # Counts that are made for the sources whose rules ask for them; null elsewhere.
 MEASURE_GROUPS = {
     "spacy": SPACY_COUNTS,
@@ -110,6 +127,9 @@ MEASURE_GROUPS = {
     "c4": C4_COUNTS,
     "chinese": CHINESE_COUNTS,
     "code": CODE_COUNTS,
+    "quality": QUALITY_COUNTS,
+    "toxicity": TOXICITY_COUNTS,
+    "flagged": FLAGGED_COUNTS,
 }
 
 # Letters by script, and Han characters by variety of Chinese, all uint32; pipeline/kernels/scripts.py has the

@@ -167,6 +167,9 @@ def _warm(console: Console) -> Finding:
 
 def kernel_calls() -> dict[str, Callable[[], Any]]:
     """A call on a tiny batch for every public function that runs a kernel, by its name."""
+    from pipeline.annotate.classifier_file import compile_classifier
+    from pipeline.annotate.score_models import find_classifier
+    from pipeline.annotate.word_lists import count_flagged, table_of
     from pipeline.kernels import (
         c4,
         chinese,
@@ -177,6 +180,7 @@ def kernel_calls() -> dict[str, Callable[[], Any]]:
         fold,
         minhash,
         ngrams,
+        personal_data,
         planted,
         repetition_variants,
         scripts,
@@ -209,6 +213,11 @@ def kernel_calls() -> dict[str, Callable[[], Any]]:
         "repetition_variants.measure_dolma": lambda: repetition_variants.measure_dolma(_SAMPLE),
         "spacy_tokens.measure_spacy": lambda: spacy_tokens.measure_spacy(_SAMPLE),
         "ngrams.find_ngrams": lambda: ngrams.find_ngrams(_SAMPLE, index),
+        "personal_data.find_personal_data": lambda: personal_data.find_personal_data(_SAMPLE),
+        "classifier.sum_features": lambda: compile_classifier(find_classifier("quality-en")).probabilities(
+            _SAMPLE
+        ),
+        "phrase_search.count_phrases": lambda: count_flagged(_SAMPLE, table_of({"bias": ["none"]})),
         "fold.fold_text": lambda: fold.fold_text(_SAMPLE),
         "minhash.minhash_signatures": sign,
         "minhash.band_keys": lambda: minhash.band_keys(sign(), bands=2, rows=2),

@@ -27,7 +27,7 @@ from pipeline.config import KINDS, Recipe, RecipeError, nearest
 from pipeline.parts import file_sha256
 from pipeline.phase import Job
 from pipeline.recipe_file import recipe_to_tree
-from pipeline.rules import measured_groups
+from pipeline.rules import SCORED_GROUPS, measured_groups
 from pipeline.storage import Storage
 from tokenizer_build.vocabulary import find_vocabulary
 
@@ -82,7 +82,7 @@ class Estimate:
 
 def make_plan(recipe: Recipe, storage: Storage) -> Plan:
     """Lists and cuts up all inputs; raises RecipeError for whatever would fail later."""
-    hashes = {**find_hashes(recipe), **hash_of_takedowns(storage)}
+    hashes = {**find_hashes(recipe), **find_score_hashes(recipe), **hash_of_takedowns(storage)}
     check_languages(recipe)
     known = _read_known(storage)
     inputs: list[tuple[str, InputFile]] = []
@@ -122,6 +122,25 @@ def _find_evaluation(recipe: Recipe, known: Mapping[tuple[str, int, int], str]) 
         except ValueError as error:
             raise RecipeError(f"decontaminate.sets.{of_set.name}.paths: {error}") from error
     return found
+
+
+def find_score_hashes(recipe: Recipe) -> dict[str, str]:
+    """sha256 of the classifiers and word lists that any source's rules ask for; RecipeError if one is not
+    there, or is none.
+    """
+    groups = _scored_groups(recipe)
+    if not groups:
+        return {}
+    from pipeline.annotate.score_models import score_hashes  # loads Numba
+
+    return score_hashes(recipe.annotate, groups)
+
+
+def _scored_groups(recipe: Recipe) -> set[str]:
+    asked = set(recipe.annotate.measures)
+    for source in recipe.sources:
+        asked.update(measured_groups(recipe.decide.thresholds, source.kind))
+    return asked & SCORED_GROUPS
 
 
 def hash_of_takedowns(storage: Storage) -> dict[str, str]:
@@ -214,6 +233,10 @@ def save_plan(plan: Plan, storage: Storage) -> None:
         from pipeline.annotate.decontaminate import HASH_NAME, save_index
 
         save_index(storage, plan.index, plan.hashes[HASH_NAME])
+    if _scored_groups(plan.recipe):
+        from pipeline.annotate.score_models import save_score_models
+
+        save_score_models(storage, plan.recipe.annotate, plan.hashes)
     tree = {
         "recipe": recipe_to_tree(plan.recipe),
         "hashes": dict(sorted(plan.hashes.items())),

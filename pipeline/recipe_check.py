@@ -28,6 +28,7 @@ from pipeline.config import (
     SURVIVOR_KEYS,
     UNITS,
     VERIFIERS,
+    Annotate,
     Decontaminate,
     Deduplicate,
     Minhash,
@@ -38,7 +39,7 @@ from pipeline.config import (
     Thresholds,
     nearest,
 )
-from pipeline.counts import MEASURE_GROUPS
+from pipeline.counts import MEASURE_GROUPS, WORD_CATEGORIES
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -62,6 +63,12 @@ def check_recipe(recipe: Recipe) -> None:
         _check_fields(source, f"{key}.fields")
     annotate, minhash, decide, pack = recipe.annotate, recipe.minhash, recipe.decide, recipe.pack
     _one_of(annotate.engine, ENGINES, "annotate.engine")
+    for category in annotate.word_lists:
+        _one_of(category, WORD_CATEGORIES, "annotate.word_lists")
+    for models in ("quality_models", "toxicity_models"):
+        for language, model in getattr(annotate, models).items():
+            if not model.labels:
+                raise RecipeError(f"annotate.{models}.{language}.labels is empty: whose probability is it?")
     for group in annotate.measures:
         _one_of(group, tuple(MEASURE_GROUPS), "annotate.measures")
     for name in ("split_bytes", "max_record_bytes", "max_page_bytes"):
@@ -92,6 +99,7 @@ def check_recipe(recipe: Recipe) -> None:
         _one_of(kind, (*KINDS, "default"), "decide.thresholds")
         for language, thresholds in by_language.items():
             _check_thresholds(thresholds, f"decide.thresholds.{kind}.{language}")
+            _check_scored(annotate, thresholds, language, f"decide.thresholds.{kind}.{language}")
             if thresholds.min_paragraph_language_share is not None and not annotate.paragraph_languages:
                 raise RecipeError(
                     f"decide.thresholds.{kind}.{language}.min_paragraph_language_share compares nothing: set "
@@ -246,6 +254,24 @@ def _check_thresholds(thresholds: Thresholds, key: str) -> None:
         low, high = getattr(thresholds, least), getattr(thresholds, most)
         if low is not None and high is not None and low > high:
             raise RecipeError(f"{key}.{least} = {low} is above {key}.{most} = {high}: nothing could pass")
+
+
+def _check_scored(annotate: Annotate, thresholds: Thresholds, language: str, key: str) -> None:
+    """A rule on a score needs a model for its language."""
+    for models, rules in (
+        ("quality_models", ("min_quality_score", "quality_score_pareto")),
+        ("toxicity_models", ("max_toxic_score",)),
+    ):
+        known = getattr(annotate, models)
+        for rule in rules:
+            judged = "default" in known or language in known or (language == "default" and known)
+            if getattr(thresholds, rule) is not None and not judged:
+                raise RecipeError(
+                    f"{key}.{rule} compares nothing: annotate.{models} has no model for {language!r}, "
+                    f"only for {', '.join(known) or 'no language'}{nearest(language, known)}"
+                )
+    if thresholds.quality_score_pareto is not None:
+        _within(thresholds.quality_score_pareto, 1, 100, f"{key}.quality_score_pareto")
 
 
 def _one_of(value: str, allowed: Sequence[str], key: str) -> None:

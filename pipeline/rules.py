@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.counts import MEASURE_GROUPS
+from pipeline.counts import MEASURE_GROUPS, WORD_CATEGORIES
 from pipeline.schema import SCORE_STEPS
 from pipeline.thresholds import Thresholds
 
@@ -143,8 +143,17 @@ RULES = (
     Rule("max_data_share", "data_characters", "characters"),
     Rule("max_data_characters", "data_characters"),
     Rule("max_xml_headers", "xml_headers"),
+    Rule("min_quality_score", "quality_score", "quality_steps"),
+    Rule("quality_score_pareto", "quality_score", "quality_steps"),
+    Rule("max_toxic_score", "toxic_score", "toxic_steps"),
+    Rule("max_flagged_word_share", "flagged_words", "words"),
+    Rule("max_flagged_character_share", "flagged_characters", "alphabetic_characters+digit_characters"),
+    Rule("max_distinct_flagged_words", "distinct_flagged_words"),
+    *(Rule(f"max_{what}_words", f"{what}_words") for what in ("flagged", *WORD_CATEGORIES)),
 )
+PARETO_RULE = "quality_score_pareto"  # not a limit: decide/score_sampling.py draws
 
+SCORED_GROUPS = frozenset({"quality", "toxicity", "flagged"})  # of MEASURE_GROUPS, those that need models
 _GROUP_OF = {name: group for group, counts in MEASURE_GROUPS.items() for name in counts}
 
 

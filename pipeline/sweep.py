@@ -4,6 +4,7 @@ Only folders of the pipeline are looked at; what a user puts beside them stays.
 """
 
 from pipeline.annotate.decontaminate import HASH_NAME, index_name
+from pipeline.annotate.score_models import score_files
 from pipeline.phase import Job, row_name
 from pipeline.report.audit import collect_rows
 
@@ -22,6 +23,7 @@ def sweep(job: Job) -> list[str]:
             named.update(file.name for file in row.files if not file.name.startswith(_EXCHANGE))
     if digest := job.hashes.get(HASH_NAME):
         named.add(index_name(digest))
+    named |= score_files(job.hashes)
     found = [name for name in storage.names() if name.split("/")[0] in _FOLDERS]
     gone = [name for name in found if name not in named and not name.startswith(_TIMINGS)]
     for name in gone:

@@ -131,3 +131,16 @@ class Thresholds:
     max_data_share: float | None = None  # characters of base64 and the like; StarCoder2: 0.5
     max_data_characters: int | None = None  # StarCoder2: 1,024
     max_xml_headers: int | None = None  # StarCoder: 0
+    # Scores of the recipe's models; languages without one pass.
+    min_quality_score: float | None = None
+    quality_score_pareto: int | None = None  # a: score s is kept with probability (2 - s)^-a; GPT-3: 9
+    max_toxic_score: float | None = None
+    # Words on the recipe's lists (annotate.word_lists).
+    max_flagged_words: int | None = None  # C4: 0
+    max_flagged_word_share: float | None = None  # of words; data-juicer's recipe for Common Crawl: 0.0015
+    max_flagged_character_share: float | None = None  # of letters and digits: for Chinese
+    max_distinct_flagged_words: int | None = None  # one word said often is a topic, many are a habit
+    max_violence_words: int | None = None
+    max_bias_words: int | None = None
+    max_pornography_words: int | None = None
+    max_offensive_words: int | None = None

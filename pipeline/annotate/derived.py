@@ -16,6 +16,7 @@ from pipeline import schema
 from pipeline.annotate.decontaminate import HASH_NAME, find_overlaps, open_index
 from pipeline.annotate.digests import text_digests
 from pipeline.annotate.measure import measure_documents
+from pipeline.annotate.score_models import load_scorers, scores_made_of
 from pipeline.annotate.segment import SEGMENTED
 from pipeline.config import Source
 from pipeline.counts import MEASURE_GROUPS
@@ -23,6 +24,7 @@ from pipeline.kernels.compare import JACCARD, similarity_ppm
 from pipeline.kernels.datasketch import datasketch_signatures
 from pipeline.kernels.keyed import id_words
 from pipeline.kernels.minhash import band_keys, minhash_signatures
+from pipeline.kernels.personal_data import find_personal_data
 from pipeline.kernels.planted import choose_planted, plant
 from pipeline.kernels.scripts import count_scripts
 from pipeline.kernels.shingles import Shingling, shingle_sets
@@ -48,7 +50,10 @@ def _measures_made_of(job: Job, source: Source, documents: Row) -> str:
     groups = groups_of_source(job, source)
     segmenter = job.hashes[SEGMENTED] if SEGMENTED in groups else ""
     judged = (model, annotate.paragraph_languages, groups, segmenter)
-    return fingerprint(_MEASURES_VERSION, judged, annotate.mask_personal_data, tests, documents.content)
+    scored = scores_made_of(annotate, groups, job.hashes)
+    return fingerprint(
+        _MEASURES_VERSION, judged, scored, annotate.mask_personal_data, tests, documents.content
+    )
 
 
 def groups_of_source(job: Job, source: Source) -> list[str]:
@@ -76,6 +81,7 @@ def load_kernels() -> None:
     text_digests(text)
     measure_text(text)
     count_scripts(text)
+    find_personal_data(text)
     shingling = Shingling("words", 1, 1)
     minhash_signatures(text, shingling, permutations=1, seed=0)
     plant(text, pa.array([bytes(16)], schema.ID), shingling, seed=0)
@@ -99,6 +105,8 @@ class DerivedWriters:
         schemas = {MEASURES: MEASURES_SCHEMA, SIGNATURES: schema.signatures_schema(permutations)}
         self._writers = {step: PartWriter(scratch, step, part, schemas[step]) for step in steps}
         self._groups = groups_of_source(job, source)
+        measured = self._groups if MEASURES in steps else ()
+        self._scorers = load_scorers(job.output, job.recipe.annotate, measured, job.hashes)
         self._planted = None
         if SIGNATURES in steps:
             self._planted = PartWriter(scratch, "work/planted", part, schema.planted_schema(permutations))
@@ -117,7 +125,11 @@ class DerivedWriters:
             with timings.stage("rules"):
                 mask = self._job.recipe.annotate.mask_personal_data
                 measures = measure_documents(
-                    batch, groups=self._groups, mask_personal_data=mask, overlaps=overlaps
+                    batch,
+                    groups=self._groups,
+                    scorers=self._scorers,
+                    mask_personal_data=mask,
+                    overlaps=overlaps,
                 )
             with timings.stage("write"):
                 if self._overlaps:

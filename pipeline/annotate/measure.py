@@ -3,7 +3,7 @@
 Adds facts, drops nothing.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 
 import pyarrow as pa
 
@@ -20,6 +20,7 @@ from pipeline.kernels.spacy_tokens import measure_spacy
 from pipeline.kernels.text import measure_text
 from pipeline.schema import EDITS, LANGUAGES, MEASURES, arrow_schema
 
+Scorer = Callable[[pa.RecordBatch], pa.RecordBatch]  # of a batch with text and language
 _GROUPS = {
     "spacy": measure_spacy,
     "jieba": measure_jieba,
@@ -32,17 +33,22 @@ _GROUPS = {
 
 
 def measure_documents(
-    batch: pa.RecordBatch, *, groups: Collection[str], mask_personal_data: bool, overlaps: Overlaps
+    batch: pa.RecordBatch,
+    *,
+    groups: Collection[str],
+    scorers: Mapping[str, Scorer],
+    mask_personal_data: bool,
+    overlaps: Overlaps,
 ) -> pa.RecordBatch:
     """MEASURES of a batch that has text and LANGUAGES, and shares `overlaps` with test sets; counts of groups
-    (counts.MEASURE_GROUPS) that are not among `groups` are null.
+    (counts.MEASURE_GROUPS) that are not among `groups` are null. `scorers`: those of groups that need models.
     """
     counts, scripts = measure_text(batch["text"]), count_scripts(batch["text"])
     edits = find_edits(batch["text"]) if mask_personal_data else pa.array([[]] * batch.num_rows, EDITS)
     found = {
         **{column.name: batch[column.name] for column in LANGUAGES},
         **{name: made[name] for made in (counts, scripts) for name in made.schema.names},
-        **_count_groups(batch["text"], groups),
+        **_count_groups(batch, groups, scorers),
         "edits": edits,
         "test_hits": overlaps.hits,
         "test_spans": overlaps.spans,
@@ -51,10 +57,14 @@ def measure_documents(
     return pa.RecordBatch.from_arrays([found[name] for name in schema.names], schema=schema)
 
 
-def _count_groups(text: pa.Array, groups: Collection[str]) -> dict[str, pa.Array]:
-    nothing = pa.nulls(len(text), pa.uint32())
+def _count_groups(
+    batch: pa.RecordBatch, groups: Collection[str], scorers: Mapping[str, Scorer]
+) -> dict[str, pa.Array]:
+    nothing = pa.nulls(batch.num_rows, pa.uint32())
     counts: dict[str, pa.Array] = {}
     for group, columns in MEASURE_GROUPS.items():
-        made = _GROUPS[group](text) if group in groups else None
+        made = None
+        if group in groups:
+            made = scorers[group](batch) if group in scorers else _GROUPS[group](batch["text"])
         counts |= {name: nothing if made is None else made[name] for name in columns}
     return counts

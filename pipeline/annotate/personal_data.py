@@ -1,72 +1,45 @@
-"""Personal data as edits: e-mail addresses, mainland Chinese mobile numbers and IPv4 addresses, by fixed
-placeholders.
+"""Personal data as edits with fixed placeholders: e-mail addresses, telephone numbers, IP addresses, numbers
+of residents of China, bank cards.
 
-Only what is nearly certain by its form alone is found; names and postal addresses are not. Offsets are bytes
-of the stored UTF-8 text, which stays as it is: `pipeline/decide/edits.py` applies edits when text leaves for
-training.
+Only what is nearly certain by its form is found; names and postal addresses are not. The kernels
+(kernels/personal_*.py) say what each kind looks like. Offsets are bytes of the stored UTF-8 text, which stays
+as it is: `pipeline/decide/edits.py` applies edits when text leaves for training.
 
-Costs 0.01 ms for a page of 5 kB.
+- E-mail: mailbox and domain of ASCII; not files (logo@2x.png), not git@host.
+- Telephone: mobile numbers of mainland China (11 digits from 13 to 19, alone or as 3-4-4, with or without
+  86), its landlines with their area code, North American numbers as 3-3-4, any other behind a +.
+- IP: public addresses (as datatrove and FineWeb choose: private and reserved ones are nobody's), IPv4 not as
+  versions and sections are written.
+- Residents' numbers: 18 digits with a right province, day of birth and check digit (GB 11643).
+- Bank cards: 14, 15, 16 or 19 digits, alone or in groups of four (15: 4-6-5), of a known issuer, with a right
+  Luhn digit.
+
+Caught although it is disguised: full-width digits, brackets and hyphens; joiners between digits (zero-width
+spaces are gone before, see normalize.py). Not caught: digits written as words or as Chinese numerals, letters
+for digits (l38...), look-alike letters in addresses, "name at host dot org", other separators, residents'
+numbers of 15 digits (before 2004), which have no check digit. Numbers inside of URLs are left alone.
+
+Costs 0.01 to 0.03 ms for a page of 5 kB.
 """
 
-import re
-from collections.abc import Iterator
-
+import numpy as np
 import pyarrow as pa
 
+from pipeline.kernels.personal_data import KINDS, find_personal_data
 from pipeline.schema import EDITS
 
-# Each kind is searched from a byte that is rare in text, which the regex engine finds fast; what must stand
-# before it is matched backwards from there.
-_DOMAIN = re.compile(rb"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])")
-_MAILBOX = re.compile(rb"[A-Za-z0-9._%+-]{1,64}\Z")
-_MAILBOX_BYTES = 64  # RFC 5321, 4.5.3.1.1
-# 11 digits that start 13 to 19 (MIIT numbering plan), alone or grouped 3-4-4.
-_MOBILE = re.compile(rb"1[3-9][0-9](?:[0-9]{8}|([ -])[0-9]{4}\1[0-9]{4})(?![0-9A-Za-z.-])")
-_COUNTRY = re.compile(rb"(?<![0-9A-Za-z.+-])(?:\+?86[ -]?)?\Z")
-_COUNTRY_BYTES = 4
-_OCTET = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_LAST_OCTETS = re.compile(3 * (rb"\." + _OCTET) + rb"(?![0-9A-Za-z]|\.[0-9])")
-_FIRST_OCTET = re.compile(rb"(?<![0-9A-Za-z.])" + _OCTET + rb"\Z")
-_OCTET_BYTES = 3
-_KINDS = (
-    ("email", _DOMAIN, _MAILBOX, _MAILBOX_BYTES),
-    ("phone", _MOBILE, _COUNTRY, _COUNTRY_BYTES),
-    ("ip", _LAST_OCTETS, _FIRST_OCTET, _OCTET_BYTES),
-)
-
-PLACEHOLDERS = {"email": "<email>", "phone": "<phone>", "ip": "<ip>"}
-
-
-def find_personal_data(text: bytes) -> list[tuple[int, int, str]]:
-    """(start, end, kind) of all finds in UTF-8 bytes, sorted and without overlaps."""
-    apart: list[tuple[int, int, str]] = []
-    for start, end, kind in sorted(_finds(text), key=lambda find: (find[0], -find[1])):
-        if (
-            apart and start < apart[-1][1]
-        ):  # two that run into each other are masked as one, named as the first
-            first, reached, kind = apart.pop()
-            start, end = first, max(reached, end)
-        apart.append((start, end, kind))
-    return apart
-
-
-def _finds(text: bytes) -> Iterator[tuple[int, int, str]]:
-    for kind, tail, head, head_bytes in _KINDS:
-        for end in tail.finditer(text):
-            start = head.search(text, max(0, end.start() - head_bytes), end.start())
-            if start:
-                yield start.start(), end.end(), kind
+PLACEHOLDERS = {kind: f"<{kind}>" for kind in KINDS}
 
 
 def mask_personal_data(text: pa.Array) -> pa.Array:
-    """EDITS per document of a string array."""
-    edits = []
-    for document in text.cast(pa.binary()).to_pylist():
-        finds = find_personal_data(document)
-        edits.append(
-            [
-                {"start": s, "end": e, "replacement": PLACEHOLDERS[kind], "reason": kind}
-                for s, e, kind in finds
-            ]
-        )
-    return pa.array(edits, EDITS)
+    """EDITS per document of a string or large_string array."""
+    finds = find_personal_data(text)
+    bounds = np.searchsorted(finds.row, np.arange(len(text) + 1)).astype(np.int32)
+    kinds = pa.array(finds.kind.astype(np.int32))
+    replacements, reasons = (
+        pa.DictionaryArray.from_arrays(kinds, pa.array(names)).cast(pa.string())
+        for names in ([PLACEHOLDERS[kind] for kind in KINDS], list(KINDS))
+    )
+    places = [pa.array(column.astype(np.uint32)) for column in (finds.start, finds.end)]
+    edits = pa.StructArray.from_arrays([*places, replacements, reasons], fields=list(EDITS.value_type))
+    return pa.ListArray.from_arrays(pa.array(bounds), edits, type=EDITS)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipeline import schema
 from pipeline.decide import survivors
 from pipeline.decide.provenance import choices, decided_columns, fail_provenance, provenance_columns
+from pipeline.decide.score_sampling import fail_sampling
 from pipeline.decide.takedowns import NOBODY, TAKEDOWN, count_taken, taken_by
 from pipeline.decide.thresholds import RULE_NAMES, failing_rules, max_test_hits
 from pipeline.dedup.earlier import all_parts, earlier_runs, part_batches, whose_part
@@ -82,6 +83,8 @@ def evaluate_rules(job: Job, documents: pa.RecordBatch, measures: pa.RecordBatch
     most = max_test_hits(job.recipe.decontaminate)
     failing = failing_rules(measures, source.kind, job.recipe.decide.thresholds, most)
     fail_provenance(job, documents, source, failing)
+    thresholds, seed = job.recipe.decide.thresholds, job.recipe.seed
+    fail_sampling(documents, measures, source.kind, thresholds, seed, failing)
     return failing
 
 

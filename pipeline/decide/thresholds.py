@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config import Decontaminate, Thresholds, UsageError
-from pipeline.rules import RULES, Rule, groups_of, terms_of
+from pipeline.rules import PARETO_RULE, RULES, Rule, groups_of, terms_of
 
 _NEVER = Thresholds()
 
@@ -37,7 +37,7 @@ def failing_rules(
 ) -> np.ndarray:
     """bool [rows, len(RULE_NAMES)]: which rule each document of one kind fails; a share of nothing fails no
     maximum, measures say nothing of licence and lists, and without `max_test_hits` nothing fails
-    OVERLAP_RULE.
+    OVERLAP_RULE. PARETO_RULE is left to score_sampling.py.
     """
     of_language = RULE_NAMES.index(LANGUAGE_RULE)
     languages = np.asarray(measures["language"].to_pylist(), dtype=object)
@@ -49,7 +49,7 @@ def failing_rules(
             failing[rows, of_language] = True
         for number, rule in enumerate(RULES, start=of_language + 1):
             limit = getattr(thresholds, rule.key)
-            if limit is not None:
+            if limit is not None and rule.key != PARETO_RULE:
                 failing[rows, number] = _fails(measures, rule, limit, rows)
     if max_test_hits is not None:
         failing[:, RULE_NAMES.index(OVERLAP_RULE)] = measures["test_hits"].to_numpy() > max_test_hits
@@ -71,13 +71,14 @@ def _fails(measures: pa.RecordBatch, rule: Rule, limit: float, rows: np.ndarray)
     # Counts are below 2^32, so int64 products are exact while the threshold's terms are small; else Python
     # integers.
     kind = np.int64 if max(exact.numerator, exact.denominator) < 1 << 31 else object
-    value = _count(measures, rule, rule.measure, rows).astype(kind)
-    per = _count(measures, rule, rule.per, rows).astype(kind) if isinstance(rule.per, str) else rule.per
+    value = count_terms(measures, rule, rule.measure, rows).astype(kind)
+    per = count_terms(measures, rule, rule.per, rows).astype(kind) if isinstance(rule.per, str) else rule.per
     left, right = value * exact.denominator, per * exact.numerator
     return np.asarray(left < right if rule.key.startswith("min_") else left > right, bool)
 
 
-def _count(measures: pa.RecordBatch, rule: Rule, expression: str, rows: np.ndarray) -> np.ndarray:
+def count_terms(measures: pa.RecordBatch, rule: Rule, expression: str, rows: np.ndarray) -> np.ndarray:
+    """int64 [len(rows)]: what an expression comes to; UsageError where the run has not counted it."""
     total = np.zeros(len(rows), np.int64)
     for sign, name in terms_of(expression):
         if measures[name].null_count:

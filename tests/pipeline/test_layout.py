@@ -23,7 +23,7 @@ ALLOWED = {
 }
 # Layers inside pipeline, lowest first; a module imports from its own layer (see STAGES) and from those below.
 BOTTOM = {"config", "schema", "storage", "ledger", "parts", "timings", "recipe_file", "kernels"}
-BOTTOM |= {"recipe_check", "counts", "rules", "rule_sets", "spool", "thresholds"}
+BOTTOM |= {"recipe_check", "counts", "rules", "rule_sets", "spool", "thresholds", "score_model"}
 MACHINERY = {"phase", "plan", "sandbox", "sandbox_child"}
 STAGES = ("annotate", "dedup", "decide", "pack", "report")
 # Modules of stages that hold steps: they read and commit parts, and may know other stages.
