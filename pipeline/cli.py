@@ -1,4 +1,5 @@
-"""The command line: `sluice run | why | simulate | export | sample | takedown | curve | doctor`.
+"""The command line: `sluice run | why | simulate | export | sample | takedown | curve | train-lm |
+doctor`.
 
 Imports are made inside the commands, so that a wrong recipe is refused before Beam or Numba are loaded.
 """
@@ -96,6 +97,34 @@ def build_parser() -> argparse.ArgumentParser:
     curve.add_argument(
         "--set", action="append", default=[], metavar="A.B=C", help="for example deduplicate.threshold=0.8"
     )
+    train_lm = commands.add_parser("train-lm", help="a language model for perplexities, from a run or texts")
+    train_lm.add_argument("--to", required=True, metavar="FILE", help="the model; its card is FILE.json")
+    train_lm.add_argument("--language", required=True, metavar="CODE", help="as the recipe names it: en, zh")
+    train_lm.add_argument(
+        "--run", action="append", default=[], metavar="OUTPUT", help="kept text of a finished run"
+    )
+    train_lm.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="files, folders or globs: jsonl, parquet, text",
+    )
+    train_lm.add_argument("--arpa", metavar="FILE", help="only make a model of this ARPA file")
+    train_lm.add_argument("--order", type=int, default=3, help="words of the longest n-grams (default 3)")
+    train_lm.add_argument(
+        "--prune",
+        type=int,
+        nargs="+",
+        default=(0, 1, 2),
+        metavar="N",
+        help="by order: n-grams that occur so often at most go (default 0 1 2)",
+    )
+    train_lm.add_argument("--words", type=int, default=50_000, help="of the vocabulary (default 50,000)")
+    train_lm.add_argument(
+        "--lmplz", default="lmplz", metavar="FILE", help="KenLM's lmplz (default: on the PATH)"
+    )
+    train_lm.add_argument("--memory", default="1G", help="that lmplz may take (default 1G)")
     doctor = commands.add_parser("doctor", help="what is installed and found, and what is missing")
     doctor.add_argument("--warm", action="store_true", help="compile all kernels now")
     return parser
@@ -171,6 +200,16 @@ def _curve(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _train_lm(options: argparse.Namespace, console: Console) -> int:
+    from pipeline.train_lm import Training, compile_given, train_lm
+
+    if options.arpa:
+        return compile_given(options.to, options.arpa, options.language, console)
+    shape = (options.order, tuple(options.prune), options.words)
+    training = Training(options.language, *shape, options.lmplz, options.memory)
+    return train_lm(options.to, options.run, options.text, training, console)
+
+
 def _doctor(options: argparse.Namespace, console: Console) -> int:
     from pipeline.doctor import examine
 
@@ -185,6 +224,7 @@ COMMANDS = {
     "sample": _sample,
     "takedown": _takedown,
     "curve": _curve,
+    "train-lm": _train_lm,
     "doctor": _doctor,
 }
 

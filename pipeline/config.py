@@ -134,6 +134,10 @@ class Annotate:
     )
     paragraph_languages: bool = False  # identify every paragraph of 50 characters or more, too
     measures: tuple[str, ...] = ()  # groups of counts.MEASURE_GROUPS to count although no rule asks for them
+    # Language -> model that scores its documents (annotate/perplexity.py): a packaged name ("sluice-en" or
+    # "sluice-zh"), a file of `sluice train-lm`, or a KenLM binary; `pieces`: the SentencePiece file of that.
+    perplexity: Mapping[str, str] = field(default_factory=dict)
+    pieces: Mapping[str, str] = field(default_factory=dict)
     mask_personal_data: bool = True  # write edits that mask e-mail addresses, phone numbers and IP addresses
     cpu_seconds: float = 20.0  # CPU time that one record may take in the sandbox
     memory_bytes: int = 2_000_000_000  # memory that the sandbox may take above its idle size
@@ -171,6 +175,15 @@ class Deduplicate:
 
 
 @dataclass(frozen=True, slots=True)
+class Perplexity:
+    """Where the buckets of CCNet end: below the first cut-off a document is head, below the second middle."""
+
+    percentiles: tuple[int, ...] = (30, 60)  # of the documents that a rule on buckets is for, by language
+    # Language -> perplexities, instead of percentiles; CCNet's, for its own models: en = [340, 520]
+    cut_offs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Decide:
     """Every choice: rules by kind and language, one survivor per cluster, the share that validates."""
 
@@ -189,6 +202,7 @@ class Decide:
     # on an allow list, too; with allow lists alone, all else is dropped.
     block_lists: tuple[str, ...] = ()
     allow_lists: tuple[str, ...] = ()
+    perplexity: Perplexity = field(default_factory=Perplexity)
     # thresholds[kind][language]; "default" stands for every kind or language that is not named
     thresholds: Mapping[str, Mapping[str, Thresholds]] = field(default_factory=dict)
 

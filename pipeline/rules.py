@@ -6,11 +6,15 @@ decide/thresholds.py compares; rule_sets.py has the numbers of the peers under t
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from pipeline.counts import MEASURE_GROUPS
 from pipeline.schema import SCORE_STEPS
 
 ENTROPY_STEPS = 1_000  # of a nat
+PERPLEXITY_BUCKETS = ("head", "middle", "tail")  # CCNet
+PERPLEXITY_RULES = ("buckets", "min_perplexity", "max_perplexity")
+LOG_STEPS = 1_000_000  # of a decade: how exactly a perplexity of the recipe is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,9 @@ class Thresholds:
     without: tuple[str, ...] = ()  # keys that those sets give and that are not wanted
     languages: tuple[str, ...] | None = None  # codes that are kept, as the language model labels them
     min_language_score: float | None = None  # fastText probability
+    buckets: tuple[str, ...] | None = None  # of PERPLEXITY_BUCKETS, that are kept; needs annotate.perplexity
+    min_perplexity: float | None = None  # by the model of annotate.perplexity: too low is boilerplate
+    max_perplexity: float | None = None
     min_paragraph_language_share: float | None = None  # of judged characters; needs paragraph_languages
     min_characters: int | None = None
     min_words: int | None = None  # Gopher: 50
@@ -127,12 +134,15 @@ class Rule:
     key: str
     measure: str
     per: str | int = 1
+    logarithmic: bool = False  # the threshold is a perplexity: measure / per is its logarithm in LM_STEPS
 
 
 # In the order in which reasons are given; a key that starts with min_ fails below, one with max_ above.
 RULES = (
     Rule("min_language_score", "language_score", SCORE_STEPS),
     Rule("min_paragraph_language_share", "paragraph_language_characters", "judged_paragraph_characters"),
+    Rule("min_perplexity", "lm_cost", "lm_tokens", logarithmic=True),
+    Rule("max_perplexity", "lm_cost", "lm_tokens", logarithmic=True),
     Rule("min_characters", "characters"),
     Rule("min_words", "words"),
     Rule("max_words", "words"),
@@ -230,7 +240,13 @@ RULES = (
     Rule("max_xml_headers", "xml_headers"),
 )
 
+_DIGITS = Context(prec=30)
 _GROUP_OF = {name: group for group, counts in MEASURE_GROUPS.items() for name in counts}
+
+
+def log_steps(perplexity: float) -> int:
+    """log10 of a perplexity in LOG_STEPS, of its written value: the same on every machine."""
+    return int((Decimal(str(perplexity)).log10(_DIGITS) * LOG_STEPS).to_integral_value(ROUND_HALF_EVEN))
 
 
 def terms_of(expression: str) -> list[tuple[int, str]]:

@@ -16,6 +16,7 @@ from pipeline import schema
 from pipeline.annotate.decontaminate import HASH_NAME, find_overlaps, open_index
 from pipeline.annotate.digests import text_digests
 from pipeline.annotate.measure import measure_documents
+from pipeline.annotate.perplexity import models_of, perplexity_made_of, score_documents, warm_scoring
 from pipeline.config import Source
 from pipeline.counts import MEASURE_GROUPS
 from pipeline.kernels.compare import JACCARD, similarity_ppm
@@ -34,7 +35,7 @@ from pipeline.phase import Job, Row, commit, fingerprint
 from pipeline.rules import measured_groups
 from pipeline.timings import Timings
 
-_MEASURES_VERSION = 4
+_MEASURES_VERSION = 5
 _SIGNATURES_VERSION = 4
 
 MEASURES, SIGNATURES, OVERLAPS = "measures", "work/signatures", "work/overlaps"
@@ -45,7 +46,8 @@ def _measures_made_of(job: Job, source: Source, documents: Row) -> str:
     annotate = job.recipe.annotate
     tests = job.hashes[HASH_NAME] if job.recipe.decontaminate.checks(source.kind) else ""
     model = (job.hashes[annotate.language_model], version("fasttext-predict"))
-    judged = (model, annotate.paragraph_languages, groups_of_source(job, source))
+    scored = perplexity_made_of(job.recipe, job.hashes) if annotate.perplexity else []
+    judged = (model, annotate.paragraph_languages, groups_of_source(job, source), scored)
     return fingerprint(_MEASURES_VERSION, judged, annotate.mask_personal_data, tests, documents.content)
 
 
@@ -73,6 +75,7 @@ def load_kernels() -> None:
     text_digests(text)
     measure_text(text)
     count_scripts(text)
+    warm_scoring()
     shingling = Shingling("words", 1, 1)
     minhash_signatures(text, shingling, permutations=1, seed=0)
     plant(text, pa.array([bytes(16)], schema.ID), shingling, seed=0)
@@ -96,6 +99,7 @@ class DerivedWriters:
         schemas = {MEASURES: MEASURES_SCHEMA, SIGNATURES: schema.signatures_schema(permutations)}
         self._writers = {step: PartWriter(scratch, step, part, schemas[step]) for step in steps}
         self._groups = groups_of_source(job, source)
+        self._models = models_of(job.recipe, job.hashes) if MEASURES in steps else {}
         self._planted = None
         if SIGNATURES in steps:
             self._planted = PartWriter(scratch, "work/planted", part, schema.planted_schema(permutations))
@@ -111,10 +115,12 @@ class DerivedWriters:
         if writer := self._writers.get(MEASURES):
             with timings.stage("overlaps"):
                 overlaps = find_overlaps(batch["text"], self._index)
+            with timings.stage("perplexity"):
+                scores = score_documents(batch["text"], batch["language"], self._models)
             with timings.stage("rules"):
                 mask = self._job.recipe.annotate.mask_personal_data
                 measures = measure_documents(
-                    batch, groups=self._groups, mask_personal_data=mask, overlaps=overlaps
+                    batch, groups=self._groups, mask_personal_data=mask, overlaps=overlaps, scores=scores
                 )
             with timings.stage("write"):
                 if self._overlaps:
