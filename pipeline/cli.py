@@ -125,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--lmplz", default="lmplz", metavar="FILE", help="KenLM's lmplz (default: on the PATH)"
     )
     train_lm.add_argument("--memory", default="1G", help="that lmplz may take (default 1G)")
+    train_lm.add_argument("--about", default="", metavar="TEXT", help="a sentence for the card")
     doctor = commands.add_parser("doctor", help="what is installed and found, and what is missing")
     doctor.add_argument("--warm", action="store_true", help="compile all kernels now")
     return parser
@@ -206,7 +207,7 @@ def _train_lm(options: argparse.Namespace, console: Console) -> int:
     if options.arpa:
         return compile_given(options.to, options.arpa, options.language, console)
     shape = (options.order, tuple(options.prune), options.words)
-    training = Training(options.language, *shape, options.lmplz, options.memory)
+    training = Training(options.language, *shape, options.lmplz, options.memory, options.about)
     return train_lm(options.to, options.run, options.text, training, console)
 
 

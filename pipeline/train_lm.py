@@ -55,6 +55,7 @@ class Training:
     words: int = 50_000  # of the vocabulary, the most frequent ones
     lmplz: str = "lmplz"
     memory: str = "1G"  # that lmplz may take
+    about: str = ""  # a sentence for the card
 
 
 @dataclass(slots=True)
@@ -96,12 +97,13 @@ def train_lm(to: str, runs: Sequence[str], files: Sequence[str], training: Train
         "format": header.format,
         "unit": header.unit,
         "language": training.language,
+        "about": training.about,
         "made_of": [describe_run(job) for job in jobs] + [describe_file(name, path) for name, path in inputs],
         "documents": corpus.documents,
         "characters": corpus.characters,
         "words": corpus.counts.total(),
         "unusable_records": corpus.unusable,
-        "settings": {k: v for k, v in asdict(training).items() if k not in ("lmplz", "memory", "language")},
+        "settings": {k: v for k, v in asdict(training).items() if k in ("order", "prune", "words")},
         "smoothing": "modified Kneser-Ney, interpolated, fallback discounts (KenLM's lmplz)",
         "ngrams": header.ngrams,
         "clipped": header.clipped,
