@@ -141,8 +141,6 @@ class Rule:
 RULES = (
     Rule("min_language_score", "language_score", SCORE_STEPS),
     Rule("min_paragraph_language_share", "paragraph_language_characters", "judged_paragraph_characters"),
-    Rule("min_perplexity", "lm_cost", "lm_tokens", logarithmic=True),
-    Rule("max_perplexity", "lm_cost", "lm_tokens", logarithmic=True),
     Rule("min_characters", "characters"),
     Rule("min_words", "words"),
     Rule("max_words", "words"),
@@ -238,6 +236,8 @@ RULES = (
     Rule("max_data_share", "data_characters", "characters"),
     Rule("max_data_characters", "data_characters"),
     Rule("max_xml_headers", "xml_headers"),
+    Rule("min_perplexity", "lm_cost", "lm_tokens", logarithmic=True),
+    Rule("max_perplexity", "lm_cost", "lm_tokens", logarithmic=True),
 )
 
 _DIGITS = Context(prec=30)
