@@ -76,7 +76,9 @@ def write_arpa(lines: list[list[str]], path: Path) -> None:
     for of_order in counts[1:]:
         kept.append({gram: count for gram, count in of_order.items() if count > 1})
     total = sum(counts[0].values())
-    words_of = {(word,): max(count - DISCOUNT, DISCOUNT) / total for (word,), count in kept[0].items()}
+    words_of: dict[tuple[str, ...], float] = {
+        (word,): max(count - DISCOUNT, DISCOUNT) / total for (word,), count in kept[0].items()
+    }
     out = ["\\data\\", f"ngram 1={len(kept[0]) + 1}", *(f"ngram {n}={len(kept[n - 1])}" for n in (2, 3))]
     for order, grams in enumerate(kept, start=1):
         followers: Counter[tuple[str, ...]] = (

@@ -97,6 +97,11 @@ def test_buckets_follow_from_the_percentiles_of_the_run(finished: tuple[Path, di
     assert {told["language"]: told["sha256"] for told in manifest["perplexity"]} == {
         language: file_sha256(find_model(f"sluice-{language}")) for language in ("en", "zh")
     }
+    page = (output / "report.html").read_text()
+    cut_offs = [cut for told in manifest["perplexity"] for cut in told["cut_offs"]]
+    assert "<h2>Perplexity</h2>" in page and all(
+        f'<td class="number">{cut:,}</td>' in page for cut in cut_offs
+    )
     dropped = sum(entry["records"] for entry in manifest["ledger"] if entry["reason"] == "buckets")
     assert dropped == sum(decision["failing"] == ["buckets"] for decision in decisions) > 5
 

@@ -174,7 +174,7 @@ TABLE: dict[str, tuple[Callable[[Corner], list[str]], set[str], int]] = {
         FOLLOW,
         0,
     ),
-    "perplexity model": (setting("annotate.perplexity.en=sluice-zh"), FOLLOW, 0),
+    "perplexity model": (setting("annotate.perplexity.en=sluice-zh"), FOLLOW | PACK, 0),
     "test questions": (other_questions, {"measures"}, 0),
     "test questions, other kinds": (setting('decontaminate.kinds=["web"]'), FOLLOW, 0),
     "test questions that are cut": (setting("decontaminate.action=cut"), DECIDE | PACK, 0),
