@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import pipeline
 from pipeline.annotate.arpa import compile_arpa, open_model, read_arpa
 from pipeline.kernels.lm import LanguageModel, score_lines
 from pipeline.kernels.lm_text import tokenize_text
@@ -17,7 +16,7 @@ from pipeline.parts import file_sha256
 from pipeline.schema import LM_STEPS
 
 WORDS = [f"{a}{b}" for a in "abcdefgh" for b in "xyz"] + ["米", "酒", "0", "."]
-BOOKS = Path(pipeline.__file__).parent / "quickstart" / "books" / "books.jsonl"
+BOOKS = Path(__file__).parents[3] / "pipeline" / "quickstart" / "books" / "books.jsonl"
 Probabilities = dict[tuple[bytes, ...], tuple[int, int]]
 
 
