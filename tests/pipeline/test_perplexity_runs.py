@@ -188,6 +188,18 @@ def test_a_retrained_model_rewrites_measures_only(
     assert old != new
 
 
+def test_measures_and_signatures_that_a_crash_left_out_are_made_from_stored_text(
+    corpus: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(finished[0], output)
+    documents = {path: path.stat().st_mtime_ns for path in output.glob("documents/*")}
+    for step in ("measures", "work/signatures"):
+        (output / step / "part-00000.json").unlink()
+    assert run_recipe(recipe_of(corpus), output) == finished[1]
+    assert {path: path.stat().st_mtime_ns for path in output.glob("documents/*")} == documents
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
