@@ -114,6 +114,35 @@ def build_parser() -> argparse.ArgumentParser:
     classifier.add_argument("--buckets", type=int, default=262_144, help="of the file, 4 bytes each")
     classifier.add_argument("--held-out", type=float, default=0.1, help="share of texts that test it")
     classifier.add_argument("--seed", type=int, default=0)
+    train_lm = commands.add_parser("train-lm", help="a language model for perplexities, from a run or texts")
+    train_lm.add_argument("--to", required=True, metavar="FILE", help="the model; its card is FILE.json")
+    train_lm.add_argument("--language", required=True, metavar="CODE", help="as the recipe names it: en, zh")
+    train_lm.add_argument(
+        "--run", action="append", default=[], metavar="OUTPUT", help="kept text of a finished run"
+    )
+    train_lm.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="files, folders or globs: jsonl, parquet, text",
+    )
+    train_lm.add_argument("--arpa", metavar="FILE", help="only make a model of this ARPA file")
+    train_lm.add_argument("--order", type=int, default=3, help="words of the longest n-grams (default 3)")
+    train_lm.add_argument(
+        "--prune",
+        type=int,
+        nargs="+",
+        default=(0, 1, 2),
+        metavar="N",
+        help="by order: n-grams that occur so often at most go (default 0 1 2)",
+    )
+    train_lm.add_argument("--words", type=int, default=50_000, help="of the vocabulary (default 50,000)")
+    train_lm.add_argument(
+        "--lmplz", default="lmplz", metavar="FILE", help="KenLM's lmplz (default: on the PATH)"
+    )
+    train_lm.add_argument("--memory", default="1G", help="that lmplz may take (default 1G)")
+    train_lm.add_argument("--about", default="", metavar="TEXT", help="a sentence for the card")
     doctor = commands.add_parser("doctor", help="what is installed and found, and what is missing")
     doctor.add_argument("--warm", action="store_true", help="compile all kernels now")
     return parser
@@ -207,6 +236,16 @@ def _train_classifier(options: argparse.Namespace, console: Console) -> int:
     return train(options.output, classes, console, field=field, most=most, training=training)
 
 
+def _train_lm(options: argparse.Namespace, console: Console) -> int:
+    from pipeline.train_lm import Training, compile_given, train_lm
+
+    if options.arpa:
+        return compile_given(options.to, options.arpa, options.language, console)
+    shape = (options.order, tuple(options.prune), options.words)
+    training = Training(options.language, *shape, options.lmplz, options.memory, options.about)
+    return train_lm(options.to, options.run, options.text, training, console)
+
+
 def _doctor(options: argparse.Namespace, console: Console) -> int:
     from pipeline.doctor import examine
 
@@ -222,6 +261,7 @@ COMMANDS = {
     "takedown": _takedown,
     "curve": _curve,
     "train-classifier": _train_classifier,
+    "train-lm": _train_lm,
     "doctor": _doctor,
 }
 

@@ -135,6 +135,10 @@ class Annotate:
     )
     paragraph_languages: bool = False  # identify every paragraph of 50 characters or more, too
     measures: tuple[str, ...] = ()  # groups of counts.MEASURE_GROUPS to count although no rule asks for them
+    # Language -> model that scores its documents (annotate/perplexity.py): a packaged name ("sluice-en" or
+    # "sluice-zh"), a file of `sluice train-lm`, or a KenLM binary; `pieces`: the SentencePiece file of that.
+    perplexity: Mapping[str, str] = field(default_factory=dict)
+    pieces: Mapping[str, str] = field(default_factory=dict)
     mask_personal_data: bool = True  # write edits that mask e-mail addresses, phone and card numbers, ...
     # By language ("default": all others), read if a rule or `measures` asks for quality or toxicity.
     quality_models: Mapping[str, ScoreModel] = field(default_factory=lambda: packaged_models("quality"))
@@ -177,6 +181,15 @@ class Deduplicate:
 
 
 @dataclass(frozen=True, slots=True)
+class Perplexity:
+    """Where the buckets of CCNet end: below the first cut-off a document is head, below the second middle."""
+
+    percentiles: tuple[int, ...] = (30, 60)  # of the documents that a rule on buckets is for, by language
+    # Language -> perplexities, instead of percentiles; CCNet's, for its own models: en = [340, 520]
+    cut_offs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Decide:
     """Every choice: rules by kind and language, one survivor per cluster, the share that validates."""
 
@@ -195,6 +208,7 @@ class Decide:
     # on an allow list, too; with allow lists alone, all else is dropped.
     block_lists: tuple[str, ...] = ()
     allow_lists: tuple[str, ...] = ()
+    perplexity: Perplexity = field(default_factory=Perplexity)
     # thresholds[kind][language]; "default" stands for every kind or language that is not named
     thresholds: Mapping[str, Mapping[str, Thresholds]] = field(default_factory=dict)
 

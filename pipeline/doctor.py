@@ -32,7 +32,7 @@ _SMALL_VOCABULARY = "sluice-32k"
 # import name -> what it is for, and the command that gets it
 _EXTRAS = {
     "rjieba": ("Chinese words of a dictionary, for rules on them", f"pip install '{DISTRIBUTION}[zh]'"),
-    "kenlm": ("perplexity of Kneser-Ney models", f"pip install '{DISTRIBUTION}[lm]'"),
+    "kenlm": ("perplexity by KenLM's own binaries", f"pip install '{DISTRIBUTION}[lm]'"),
     "torch": ("training", f"pip install '{DISTRIBUTION}[train]'"),
 }
 _SAMPLE = pa.array(["The tide comes in.\nThe tide comes in.\n\n- one…\n", "水门开了，潮水进来。🌊"])
@@ -49,7 +49,8 @@ class Finding:
 
 def examine(console: Console, *, warm: bool) -> int:
     """Prints what is there; 0 if everything that the default install needs is, else 1."""
-    findings = [*_machine(), *_libraries(), *_models(), *_vocabularies(), *_kernels(), *_extras()]
+    findings = [*_machine(), *_libraries(), *_models(), *_perplexity_models(), *_vocabularies()]
+    findings += [*_kernels(), *_extras()]
     if warm and not any(
         finding.topic == "kernel cache" and finding.state == "missing" for finding in findings
     ):
@@ -114,6 +115,22 @@ def _models() -> Iterator[Finding]:
     yield Finding("language model", "ok", told)
 
 
+def _perplexity_models() -> Iterator[Finding]:
+    try:  # with kernels, which a cache folder that is not private refuses
+        from pipeline.annotate.perplexity import PACKAGED, check_model, find_model
+    except (ImportError, OSError):
+        return  # _kernels tells
+    for name in PACKAGED:
+        try:
+            path = find_model(name)
+            check_model(path)
+        except (OSError, ValueError) as error:
+            yield Finding(f"model {name}", "missing", str(error))
+            continue
+        told = f"{path}, {human_bytes(path.stat().st_size)}, sha256 {file_sha256(path)}"
+        yield Finding(f"model {name}", "ok", told)
+
+
 def _vocabularies() -> Iterator[Finding]:
     for name in NAMED:
         absent = "missing" if NAMED[name].package == "tokenizer_build" else "optional"
@@ -168,6 +185,7 @@ def _warm(console: Console) -> Finding:
 def kernel_calls() -> dict[str, Callable[[], Any]]:
     """A call on a tiny batch for every public function that runs a kernel, by its name."""
     from pipeline.annotate.classifier_file import compile_classifier
+    from pipeline.annotate.perplexity import warm_scoring
     from pipeline.annotate.score_models import find_classifier
     from pipeline.annotate.word_lists import count_flagged, table_of
     from pipeline.kernels import (
@@ -218,6 +236,7 @@ def kernel_calls() -> dict[str, Callable[[], Any]]:
             _SAMPLE
         ),
         "phrase_search.count_phrases": lambda: count_flagged(_SAMPLE, table_of({"bias": ["none"]})),
+        "lm.score_lines": warm_scoring,
         "fold.fold_text": lambda: fold.fold_text(_SAMPLE),
         "minhash.minhash_signatures": sign,
         "minhash.band_keys": lambda: minhash.band_keys(sign(), bands=2, rows=2),

@@ -15,7 +15,7 @@ from apache_beam.pvalue import PCollection
 
 from pipeline.annotate import phase as annotate
 from pipeline.config import MAX_ROUNDS, Recipe
-from pipeline.decide import lists, repeats_step, tokens
+from pipeline.decide import lists, percentiles, repeats_step, tokens
 from pipeline.decide import phase as decide
 from pipeline.dedup import clusters, components, quality, stars, verified
 from pipeline.dedup import phase as dedup
@@ -41,6 +41,7 @@ def phases_of(recipe: Recipe) -> tuple[Phase, ...]:
     cut = () if recipe.decide.repeated == "none" else (repeats_step.REPEATS,)
     decide_by = recipe.decide
     listed = (lists.LISTS,) if decide_by.block_lists or decide_by.allow_lists else ()
+    listed += (percentiles.PERPLEXITY,) if recipe.annotate.perplexity else ()
     return (
         Phase("annotate", (annotate.DOCUMENTS,)),
         Phase("deduplicate", (*compared, *joined, clusters.CLUSTERS, *quality.STEPS)),
@@ -63,6 +64,7 @@ STEPS = {
         clusters.CLUSTERS,
         *quality.STEPS,
         lists.LISTS,
+        percentiles.PERPLEXITY,
         decide.DECISIONS,
         repeats_step.REPEATS,
         tokens.ENCODED,

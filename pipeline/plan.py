@@ -169,9 +169,9 @@ def find_hashes(recipe: Recipe) -> dict[str, str]:
     """sha256 of every model, vocabulary and list that the recipe names; raises RecipeError if one is not
     there.
     """
-    hashes = {}
+    hashes, annotate = {}, recipe.annotate
     finders = {
-        "annotate.language_model": (recipe.annotate.language_model, find_language_model),
+        "annotate.language_model": (annotate.language_model, find_language_model),
         "pack.vocabulary": (recipe.pack.vocabulary, find_vocabulary),
     }
     for key, (name, find) in finders.items():
@@ -179,6 +179,8 @@ def find_hashes(recipe: Recipe) -> dict[str, str]:
             hashes[name] = file_sha256(find(name))
         except (OSError, ValueError) as error:
             raise RecipeError(f"{key}: {error}") from error
+    if annotate.perplexity:
+        hashes |= _find_models(recipe)
     from pipeline.decide.lists import list_sha256  # loads Numba: not before a recipe is known to be good
 
     for key in ("block_lists", "allow_lists"):
@@ -204,6 +206,24 @@ def _hash_of_segmenter(recipe: Recipe) -> dict[str, str]:
     return {SEGMENTED: f"{PACKAGE} {found}"}
 
 
+def _find_models(recipe: Recipe) -> dict[str, str]:
+    """sha256 of the models of annotate.perplexity and of their pieces, which are known to be whole then."""
+    from pipeline.annotate.perplexity import check_model, find_model
+
+    hashes = {}
+    for language, name in recipe.annotate.perplexity.items():
+        pieces = recipe.annotate.pieces.get(language, "")
+        try:
+            path = find_model(name)
+            check_model(path, pieces=pieces)
+            hashes[name] = file_sha256(path)
+            if pieces:
+                hashes[pieces] = file_sha256(Path(pieces))
+        except (OSError, ValueError) as error:
+            raise RecipeError(f"annotate.perplexity.{language}: {error}") from error
+    return hashes
+
+
 def check_languages(recipe: Recipe) -> None:
     """Raises RecipeError for a language model that cannot be used, and for codes that are none of its labels:
     a rule for such a language would never be asked.
@@ -214,6 +234,7 @@ def check_languages(recipe: Recipe) -> None:
     except (OSError, ValueError) as error:
         raise RecipeError(f"annotate.language_model: {error}") from error
     named = [("annotate.gate.languages", recipe.annotate.gate.languages)]
+    named += [("annotate.perplexity", tuple(recipe.annotate.perplexity))]
     for kind, by_language in recipe.decide.thresholds.items():
         key = f"decide.thresholds.{kind}"
         named.append((key, tuple(language for language in by_language if language != "default")))

@@ -40,6 +40,7 @@ from pipeline.config import (
     nearest,
 )
 from pipeline.counts import MEASURE_GROUPS, WORD_CATEGORIES
+from pipeline.perplexity_check import check_perplexity
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -105,6 +106,7 @@ def check_recipe(recipe: Recipe) -> None:
                     f"decide.thresholds.{kind}.{language}.min_paragraph_language_share compares nothing: set "
                     "annotate.paragraph_languages = true"
                 )
+    check_perplexity(recipe)
     _check_decontaminate(recipe.decontaminate, [source.kind for source in recipe.sources])
     _within(pack.row_tokens, 2, 1 << 20, "pack.row_tokens")
     _within(pack.shard_rows, 1, 1 << 22, "pack.shard_rows")
@@ -248,8 +250,9 @@ def _check_thresholds(thresholds: Thresholds, key: str) -> None:
         if value is None or isinstance(value, tuple):
             continue
         share = member.name.endswith(("_share", "_score"))
-        _within(value, 0, 1 if share else 1 << 31, f"{key}.{member.name}")
-    for what in ("words", "mean_word_length", "kana_share"):
+        least = 1 if member.name.endswith("_perplexity") else 0
+        _within(value, least, 1 if share else 1 << 31, f"{key}.{member.name}")
+    for what in ("words", "perplexity", "mean_word_length", "kana_share"):
         least, most = f"min_{what}", f"max_{what}"
         low, high = getattr(thresholds, least), getattr(thresholds, most)
         if low is not None and high is not None and low > high:

@@ -7,12 +7,16 @@ under their names.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from pipeline.counts import MEASURE_GROUPS, WORD_CATEGORIES
 from pipeline.schema import SCORE_STEPS
 from pipeline.thresholds import Thresholds
 
 ENTROPY_STEPS = 1_000  # of a nat
+PERPLEXITY_BUCKETS = ("head", "middle", "tail")  # CCNet
+PERPLEXITY_RULES = ("buckets", "min_perplexity", "max_perplexity")
+LOG_STEPS = 1_000_000  # of a decade: how exactly a perplexity of the recipe is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Rule:
     key: str
     measure: str
     per: str | int = 1
+    logarithmic: bool = False  # the threshold is a perplexity: measure / per is its logarithm in LM_STEPS
 
 
 _TOPS, _RUNS = (2, 3, 4), range(5, 11)  # n of Gopher's n-grams
@@ -150,11 +155,19 @@ RULES = (
     Rule("max_flagged_character_share", "flagged_characters", "alphabetic_characters+digit_characters"),
     Rule("max_distinct_flagged_words", "distinct_flagged_words"),
     *(Rule(f"max_{what}_words", f"{what}_words") for what in ("flagged", *WORD_CATEGORIES)),
+    Rule("min_perplexity", "lm_cost", "lm_tokens", logarithmic=True),
+    Rule("max_perplexity", "lm_cost", "lm_tokens", logarithmic=True),
 )
 PARETO_RULE = "quality_score_pareto"  # not a limit: decide/score_sampling.py draws
 
 SCORED_GROUPS = frozenset({"quality", "toxicity", "flagged"})  # of MEASURE_GROUPS, those that need models
+_DIGITS = Context(prec=30)
 _GROUP_OF = {name: group for group, counts in MEASURE_GROUPS.items() for name in counts}
+
+
+def log_steps(perplexity: float) -> int:
+    """log10 of a perplexity in LOG_STEPS, of its written value: the same on every machine."""
+    return int((Decimal(str(perplexity)).log10(_DIGITS) * LOG_STEPS).to_integral_value(ROUND_HALF_EVEN))
 
 
 def terms_of(expression: str) -> list[tuple[int, str]]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipeline.counts import MEASURE_GROUPS, PARAGRAPH_COUNTS, SCRIPT_COUNTS, TEXT_COUNTS
 
 SCORE_STEPS = 10_000  # a score of 1.0 is stored as 10,000
+LM_STEPS = 4_000  # a probability of 1/10 costs 4,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,13 @@ MEASURES = (
         for counts in MEASURE_GROUPS.values()
         for name, meaning in counts.items()
     ),
+    Column(
+        "lm_cost",
+        pa.uint64(),
+        "-log10 of the text's probability to the language model, in 1/4,000; 0 without",
+        "perplexity",
+    ),
+    Column("lm_tokens", pa.uint32(), "words that it predicted, ends of lines among them", "perplexity"),
     Column("edits", EDITS, "what to replace in the text: bytes from start to end, and why", "personal_data"),
     Column("test_hits", pa.uint32(), "n-grams that stand in evaluation sets too", "decontaminate"),
     Column(

@@ -11,6 +11,9 @@ class Thresholds:
     without: tuple[str, ...] = ()  # keys that those sets give and that are not wanted
     languages: tuple[str, ...] | None = None  # codes that are kept, as the language model labels them
     min_language_score: float | None = None  # fastText probability
+    buckets: tuple[str, ...] | None = None  # of PERPLEXITY_BUCKETS, that are kept; needs annotate.perplexity
+    min_perplexity: float | None = None  # by the model of annotate.perplexity: too low is boilerplate
+    max_perplexity: float | None = None
     min_paragraph_language_share: float | None = None  # of judged characters; needs paragraph_languages
     min_characters: int | None = None
     min_words: int | None = None  # Gopher: 50

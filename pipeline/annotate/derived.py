@@ -16,6 +16,7 @@ from pipeline import schema
 from pipeline.annotate.decontaminate import HASH_NAME, find_overlaps, open_index
 from pipeline.annotate.digests import text_digests
 from pipeline.annotate.measure import measure_documents
+from pipeline.annotate.perplexity import models_of, perplexity_made_of, score_documents, warm_scoring
 from pipeline.annotate.score_models import load_scorers, scores_made_of
 from pipeline.annotate.segment import SEGMENTED
 from pipeline.config import Source
@@ -49,7 +50,8 @@ def _measures_made_of(job: Job, source: Source, documents: Row) -> str:
     model = (job.hashes[annotate.language_model], version("fasttext-predict"))
     groups = groups_of_source(job, source)
     segmenter = job.hashes[SEGMENTED] if SEGMENTED in groups else ""
-    judged = (model, annotate.paragraph_languages, groups, segmenter)
+    perplexity = perplexity_made_of(job.recipe, job.hashes) if annotate.perplexity else []
+    judged = (model, annotate.paragraph_languages, groups, segmenter, perplexity)
     scored = scores_made_of(annotate, groups, job.hashes)
     return fingerprint(
         _MEASURES_VERSION, judged, scored, annotate.mask_personal_data, tests, documents.content
@@ -82,6 +84,7 @@ def load_kernels() -> None:
     measure_text(text)
     count_scripts(text)
     find_personal_data(text)
+    warm_scoring()
     shingling = Shingling("words", 1, 1)
     minhash_signatures(text, shingling, permutations=1, seed=0)
     plant(text, pa.array([bytes(16)], schema.ID), shingling, seed=0)
@@ -107,6 +110,7 @@ class DerivedWriters:
         self._groups = groups_of_source(job, source)
         measured = self._groups if MEASURES in steps else ()
         self._scorers = load_scorers(job.output, job.recipe.annotate, measured, job.hashes)
+        self._models = models_of(job.recipe, job.hashes) if MEASURES in steps else {}
         self._planted = None
         if SIGNATURES in steps:
             self._planted = PartWriter(scratch, "work/planted", part, schema.planted_schema(permutations))
@@ -122,6 +126,8 @@ class DerivedWriters:
         if writer := self._writers.get(MEASURES):
             with timings.stage("overlaps"):
                 overlaps = find_overlaps(batch["text"], self._index)
+            with timings.stage("perplexity"):
+                scores = score_documents(batch["text"], batch["language"], self._models)
             with timings.stage("rules"):
                 mask = self._job.recipe.annotate.mask_personal_data
                 measures = measure_documents(
@@ -130,6 +136,7 @@ class DerivedWriters:
                     scorers=self._scorers,
                     mask_personal_data=mask,
                     overlaps=overlaps,
+                    scores=scores,
                 )
             with timings.stage("write"):
                 if self._overlaps:

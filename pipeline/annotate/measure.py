@@ -1,4 +1,5 @@
-"""A batch of documents to its row of MEASURES: language, counts of the text, edits, test questions in it.
+"""A batch of documents to its row of MEASURES: language, counts and perplexity of the text, edits, test
+questions in it.
 
 Adds facts, drops nothing.
 """
@@ -8,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 import pyarrow as pa
 
 from pipeline.annotate.decontaminate import Overlaps
+from pipeline.annotate.perplexity import Scores
 from pipeline.annotate.personal_data import mask_personal_data as find_edits
 from pipeline.annotate.segment import measure_jieba
 from pipeline.counts import MEASURE_GROUPS
@@ -39,9 +41,11 @@ def measure_documents(
     scorers: Mapping[str, Scorer],
     mask_personal_data: bool,
     overlaps: Overlaps,
+    scores: Scores,
 ) -> pa.RecordBatch:
-    """MEASURES of a batch that has text and LANGUAGES, and shares `overlaps` with test sets; counts of groups
-    (counts.MEASURE_GROUPS) that are not among `groups` are null. `scorers`: those of groups that need models.
+    """MEASURES of a batch that has text and LANGUAGES, shares `overlaps` with test sets and costs language
+    models `scores`; counts of groups (counts.MEASURE_GROUPS) that are not among `groups` are null. `scorers`:
+    those of groups that need models.
     """
     counts, scripts = measure_text(batch["text"]), count_scripts(batch["text"])
     edits = find_edits(batch["text"]) if mask_personal_data else pa.array([[]] * batch.num_rows, EDITS)
@@ -49,6 +53,8 @@ def measure_documents(
         **{column.name: batch[column.name] for column in LANGUAGES},
         **{name: made[name] for made in (counts, scripts) for name in made.schema.names},
         **_count_groups(batch, groups, scorers),
+        "lm_cost": scores.cost,
+        "lm_tokens": scores.tokens,
         "edits": edits,
         "test_hits": overlaps.hits,
         "test_spans": overlaps.spans,

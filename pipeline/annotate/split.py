@@ -126,7 +126,7 @@ def read_documents(
 
 
 def identify_again(batch: pa.RecordBatch, sandbox: Sandbox, timings: Timings) -> pa.RecordBatch:
-    """text and LANGUAGES of texts that are stored already."""
+    """A batch of stored documents with LANGUAGES, which are identified again."""
     languages: list[pa.RecordBatch] = []
     for start in range(0, batch.num_rows, _GROUP_RECORDS):
         texts = batch["text"].slice(start, _GROUP_RECORDS).to_pylist()
@@ -138,7 +138,8 @@ def identify_again(batch: pa.RecordBatch, sandbox: Sandbox, timings: Timings) ->
             with pa.ipc.open_stream(answer) as reader:
                 languages.append(reader.read_next_batch().select(_LANGUAGES.names))
     found = pa.concat_batches(languages)
-    return pa.RecordBatch.from_arrays([batch["text"], *found.columns], names=["text", *found.schema.names])
+    names = [*batch.schema.names, *found.schema.names]
+    return pa.RecordBatch.from_arrays([*batch.columns, *found.columns], names=names)
 
 
 def _is_full(batches: list[pa.RecordBatch]) -> bool:

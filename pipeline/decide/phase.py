@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.decide import survivors
+from pipeline.decide.percentiles import bucket_edges
 from pipeline.decide.provenance import choices, decided_columns, fail_provenance, provenance_columns
 from pipeline.decide.score_sampling import fail_sampling
 from pipeline.decide.takedowns import NOBODY, TAKEDOWN, count_taken, taken_by
@@ -81,7 +82,8 @@ def evaluate_rules(job: Job, documents: pa.RecordBatch, measures: pa.RecordBatch
     name = documents["source"][0].as_py()
     source = next(source for source in job.recipe.sources if source.name == name)
     most = max_test_hits(job.recipe.decontaminate)
-    failing = failing_rules(measures, source.kind, job.recipe.decide.thresholds, most)
+    table = job.recipe.decide.thresholds
+    failing = failing_rules(measures, source.kind, table, most, bucket_edges(job))
     fail_provenance(job, documents, source, failing)
     thresholds, seed = job.recipe.decide.thresholds, job.recipe.seed
     fail_sampling(documents, measures, source.kind, thresholds, seed, failing)

@@ -6,12 +6,23 @@ A threshold is a decimal number in the recipe; it is taken at its written value 
 
 from collections.abc import Mapping
 from fractions import Fraction
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.config import Decontaminate, Thresholds, UsageError
-from pipeline.rules import PARETO_RULE, RULES, Rule, groups_of, terms_of
+from pipeline.rules import (
+    LOG_STEPS,
+    PARETO_RULE,
+    PERPLEXITY_BUCKETS,
+    RULES,
+    Rule,
+    groups_of,
+    log_steps,
+    terms_of,
+)
+from pipeline.schema import LM_STEPS
 
 _NEVER = Thresholds()
 
@@ -20,7 +31,9 @@ _NEVER = Thresholds()
 # questions of the recipe's evaluation sets.
 LICENCE_RULE, LIST_RULE, LANGUAGE_RULE = "licences", "blocked", "languages"
 OVERLAP_RULE = "test_overlap"
-RULE_NAMES = (LICENCE_RULE, LIST_RULE, LANGUAGE_RULE, *(rule.key for rule in RULES), OVERLAP_RULE)
+BUCKET_RULE = "buckets"  # on perplexity, by the cut-offs of its language (percentiles.py)
+RULE_NAMES = (LICENCE_RULE, LIST_RULE, LANGUAGE_RULE)
+RULE_NAMES += (*(rule.key for rule in RULES), BUCKET_RULE, OVERLAP_RULE)
 
 
 def thresholds_for(table: Mapping[str, Mapping[str, Thresholds]], kind: str, language: str) -> Thresholds:
@@ -34,10 +47,12 @@ def failing_rules(
     kind: str,
     table: Mapping[str, Mapping[str, Thresholds]],
     max_test_hits: int | None = None,
+    edges: Mapping[str, tuple[int, int]] = MappingProxyType({}),
 ) -> np.ndarray:
     """bool [rows, len(RULE_NAMES)]: which rule each document of one kind fails; a share of nothing fails no
     maximum, measures say nothing of licence and lists, and without `max_test_hits` nothing fails
-    OVERLAP_RULE. PARETO_RULE is left to score_sampling.py.
+    OVERLAP_RULE. `edges`: where the buckets of a language end (percentiles.bucket_edges); a document without
+    perplexity fails none of its rules. PARETO_RULE is left to score_sampling.py.
     """
     of_language = RULE_NAMES.index(LANGUAGE_RULE)
     languages = np.asarray(measures["language"].to_pylist(), dtype=object)
@@ -51,9 +66,22 @@ def failing_rules(
             limit = getattr(thresholds, rule.key)
             if limit is not None and rule.key != PARETO_RULE:
                 failing[rows, number] = _fails(measures, rule, limit, rows)
+        if thresholds.buckets is not None and language in edges:
+            cost, tokens = (measures[name].to_numpy()[rows] for name in ("lm_cost", "lm_tokens"))
+            kept = [PERPLEXITY_BUCKETS.index(name) for name in thresholds.buckets]
+            outside = ~np.isin(buckets_of(cost, tokens, edges[language]), kept)
+            failing[rows, RULE_NAMES.index(BUCKET_RULE)] = outside & (tokens > 0)
     if max_test_hits is not None:
         failing[:, RULE_NAMES.index(OVERLAP_RULE)] = measures["test_hits"].to_numpy() > max_test_hits
     return failing
+
+
+def buckets_of(cost: np.ndarray, tokens: np.ndarray, edges: tuple[int, int]) -> np.ndarray:
+    """int64, places in PERPLEXITY_BUCKETS: a document whose perplexity is below the first edge is head, below
+    the second middle. Exact: costs are below 2^40, edges below 2^24.
+    """
+    costs, units = cost.astype(np.int64) * (LOG_STEPS // LM_STEPS), tokens.astype(np.int64)
+    return np.sum([costs >= edge * units for edge in edges], axis=0)
 
 
 def max_test_hits(decontaminate: Decontaminate) -> int | None:
@@ -68,6 +96,8 @@ def cuts_questions(decontaminate: Decontaminate) -> bool:
 
 def _fails(measures: pa.RecordBatch, rule: Rule, limit: float, rows: np.ndarray) -> np.ndarray:
     exact = Fraction(str(limit))
+    if rule.logarithmic:
+        exact = Fraction(log_steps(limit) * LM_STEPS, LOG_STEPS)
     # Counts are below 2^32, so int64 products are exact while the threshold's terms are small; else Python
     # integers.
     kind = np.int64 if max(exact.numerator, exact.denominator) < 1 << 31 else object

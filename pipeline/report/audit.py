@@ -82,6 +82,8 @@ def collect_rows(job: Job) -> dict[str, list[Row]]:
         rows["work/components"] = need_rows(job, "work/components", [0])
     if has_lists(job):
         rows["work/lists"] = need_rows(job, "work/lists", [0])
+    if job.recipe.annotate.perplexity:
+        rows["work/perplexity"] = need_rows(job, "work/perplexity", [0])
     if job.recipe.decide.repeated != "none":
         rows["work/repeats"] = need_rows(job, "work/repeats", range(job.parts))
     rows["work/recall"] = need_rows(job, "work/recall", range(job.parts))

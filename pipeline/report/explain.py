@@ -17,21 +17,25 @@ import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.annotate.digests import url_digests
+from pipeline.annotate.perplexity import perplexity
 from pipeline.config import Source
 from pipeline.decide.edits import apply_edits
 from pipeline.decide.lists import has_lists, load_lists
 from pipeline.decide.mixture import MICRO, rehydration
+from pipeline.decide.percentiles import bucket_edges
 from pipeline.decide.phase import evaluate_rules
 from pipeline.decide.provenance import licences_of
 from pipeline.decide.repeats_step import all_edits
 from pipeline.decide.shares import group_name
 from pipeline.decide.takedowns import TAKEDOWN
 from pipeline.decide.thresholds import (
+    BUCKET_RULE,
     LANGUAGE_RULE,
     LICENCE_RULE,
     LIST_RULE,
     OVERLAP_RULE,
     RULE_NAMES,
+    buckets_of,
     max_test_hits,
     thresholds_for,
 )
@@ -41,7 +45,7 @@ from pipeline.phase import Job, need_rows
 from pipeline.report.contamination import explain_overlaps
 from pipeline.report.lineage import find_copies, frozen_repeats
 from pipeline.report.run_folder import read_document, split_locator
-from pipeline.rules import RULES, terms_of
+from pipeline.rules import LOG_STEPS, PERPLEXITY_BUCKETS, RULES, terms_of
 
 SHOWN_MEMBERS = 10
 _EXCERPT_CHARACTERS = 400
@@ -76,6 +80,7 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
         },
         "language": counts.pop("language"),
         "language_score": counts.pop("language_score") / schema.SCORE_STEPS,
+        "perplexity": explain_perplexity(job, measures),
         "excerpt": excerpt,
         "measures": counts,
         "overlaps": overlaps,
@@ -135,11 +140,33 @@ def explain_rules(
             value = count_of(measures, rule.measure)
             per = count_of(measures, rule.per) if isinstance(rule.per, str) else rule.per
             of = f"{rule.measure} / {rule.per}" if isinstance(rule.per, str) else rule.measure
-            explained.append({"rule": rule.key, "of": of, "value": [value, per], "threshold": limit})
+            found = {"rule": rule.key, "of": of, "value": [value, per], "threshold": limit}
+            explained.append({**found, "perplexity": perplexity(value, per)} if rule.logarithmic else found)
+    if limits.buckets is not None and (of_text := explain_perplexity(job, measures)):
+        bucket, threshold = of_text["bucket"] or "none", list(limits.buckets)
+        explained.append({"rule": BUCKET_RULE, "of": "perplexity", "value": bucket, "threshold": threshold})
     if most is not None and job.recipe.decontaminate.checks(source.kind):
         hits = measures["test_hits"][0].as_py()
         explained.append({"rule": OVERLAP_RULE, "of": "test_hits", "value": [hits, 1], "threshold": most})
     return [{**rule, "passes": not failing[rule["rule"]]} for rule in explained]
+
+
+def explain_perplexity(job: Job, measures: pa.RecordBatch) -> dict[str, Any] | None:
+    """The perplexity of the one row of `measures`, its bucket ("" where rules want none of its language), and
+    the cut-offs of these; None for a text that no model has scored.
+    """
+    cost, tokens = (measures[name][0].as_py() for name in ("lm_cost", "lm_tokens"))
+    language = measures["language"][0].as_py()
+    edges = bucket_edges(job).get(language)
+    if not tokens:
+        return None
+    at = int(buckets_of(np.array([cost]), np.array([tokens]), edges)[0]) if edges else None
+    return {
+        "value": perplexity(cost, tokens),
+        "model": job.recipe.annotate.perplexity[language],
+        "bucket": "" if at is None else PERPLEXITY_BUCKETS[at],
+        "cut_offs": [10 ** (edge / LOG_STEPS) for edge in edges or ()],
+    }
 
 
 def count_of(measures: pa.RecordBatch, expression: str) -> int:

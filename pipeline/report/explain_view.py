@@ -98,6 +98,7 @@ def _provenance(document: dict[str, Any]) -> Table:
         "date": document["date"],
         "charset": document["charset"],
         "language": f"{document['language']} ({document['language_score']:.4f})",
+        "perplexity": _perplexity(document["perplexity"]),
         "stored in": f"part {document['part']:,}, row {document['row']:,}",
     }
     table = Table.grid(padding=(0, 2))
@@ -105,6 +106,16 @@ def _provenance(document: dict[str, Any]) -> Table:
         if value:
             table.add_row(Text(name, style="dim"), shown(value))
     return table
+
+
+def _perplexity(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    told = f"{found['value']:,.1f} by {found['model']}"
+    if not found["bucket"]:
+        return told
+    head, middle = found["cut_offs"]
+    return f"{told}: {found['bucket']} (head below {head:,.1f}, middle below {middle:,.1f})"
 
 
 def _rules(rules: list[dict[str, Any]]) -> Table | Text:
@@ -126,6 +137,9 @@ def _compared(rule: dict[str, Any]) -> tuple[str, Text | str, str]:
     value, threshold = rule["value"], rule["threshold"]
     if isinstance(value, str):
         return "", shown(value), ", ".join(threshold)
+    if "perplexity" in rule:
+        found = "-" if rule["perplexity"] is None else f"{rule['perplexity']:,.1f}"
+        return f"{value[0]:,} / {value[1]:,}", found, f"{threshold:,}"
     if value[1] == 1:
         return "", f"{value[0]:,}", f"{threshold:,}"
     exact = share(value)

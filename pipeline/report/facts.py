@@ -24,6 +24,7 @@ PHASE_OF_STEP = {
     "work/recall": "deduplicate",
     "work/precision": "deduplicate",
     "work/lists": "decide",
+    "work/perplexity": "decide",
     "work/repeats": "decide",
     "decisions": "decide",
     "work/encoded": "decide",

@@ -16,6 +16,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.decide.percentiles import describe_perplexity
 from pipeline.decide.takedowns import has_takedowns, read_requests
 from pipeline.kernels.jit import TARGET
 from pipeline.pack.phase import SPLITS, shard_name
@@ -78,6 +79,7 @@ def build_manifest(job: Job, audit: Audit) -> dict[str, Any]:
         "mixture": mixture,
         "repeated": describe_repeats(audit.rows),
         "decontamination": describe_contamination(job, audit.rows),
+        "perplexity": describe_perplexity(job),
         "lists": [dict(row.notes) for row in audit.rows.get("work/lists", ())],
         "dedup": describe_duplicates(job, audit.rows, audit.totals),
         "takedowns": describe_takedowns(job, audit),

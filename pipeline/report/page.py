@@ -71,6 +71,7 @@ def render_page(job: Job, manifest: Mapping[str, Any]) -> str:
         kept=_kept(facts),
         more_kept=_more_kept(facts),
         duplicates=view_duplicates(job.recipe, manifest["dedup"]),
+        perplexity=manifest["perplexity"],
         tests=manifest["decontamination"],
         takedowns=manifest["takedowns"],
         sources=_sources(manifest),

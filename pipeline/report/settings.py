@@ -6,7 +6,7 @@ import orjson
 
 from pipeline.config import Recipe, RecipeError, nearest
 from pipeline.recipe_file import apply_setting, recipe_from_tree, recipe_to_tree
-from pipeline.rules import RULES, groups_of, measured_groups
+from pipeline.rules import PERPLEXITY_RULES, RULES, groups_of, measured_groups
 
 _SOURCE_KEYS = ("repeats", "weight", "priority")
 _MIXTURE_KEYS = {
@@ -71,7 +71,9 @@ def _counted_rules(recipe: Recipe, kind: str) -> list[str]:
     rules = [rule.key for rule in RULES if groups_of(rule) <= made]
     if not recipe.annotate.paragraph_languages:
         rules.remove("min_paragraph_language_share")
-    return ["languages", *rules]
+    if not recipe.annotate.perplexity:
+        rules = [rule for rule in rules if rule not in PERPLEXITY_RULES]
+    return ["languages", *rules, *(["buckets"] if recipe.annotate.perplexity else [])]
 
 
 def simulated_keys(recipe: Recipe) -> list[str]:
@@ -80,6 +82,7 @@ def simulated_keys(recipe: Recipe) -> list[str]:
     """
     keys = ["decide.survivor", "decide.validation_share", "decide.rehydrate", "decide.licences"]
     keys += [f"pack.{name}" for name in _PACK_KEYS]
+    keys += ["decide.perplexity.percentiles"] if recipe.annotate.perplexity else []
     keys += [f"decontaminate.{name}" for name in _TEST_KEYS]
     method = recipe.mixture.method
     keys += [f"mixture.{name}" for name in _MIXTURE_KEYS[method]]

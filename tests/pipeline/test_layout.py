@@ -23,12 +23,21 @@ ALLOWED = {
 }
 # Layers inside pipeline, lowest first; a module imports from its own layer (see STAGES) and from those below.
 BOTTOM = {"config", "schema", "storage", "ledger", "parts", "timings", "recipe_file", "kernels"}
-BOTTOM |= {"recipe_check", "counts", "rules", "rule_sets", "spool", "thresholds", "score_model"}
+BOTTOM |= {
+    "recipe_check",
+    "perplexity_check",
+    "counts",
+    "rules",
+    "rule_sets",
+    "spool",
+    "thresholds",
+    "score_model",
+}
 MACHINERY = {"phase", "plan", "sandbox", "sandbox_child"}
 STAGES = ("annotate", "dedup", "decide", "pack", "report")
 # Modules of stages that hold steps: they read and commit parts, and may know other stages.
 STEPS = {"phase", "split", "derived", "tokens", "repeats_step", "lists", "provenance", "takedowns", "taken"}
-STEPS |= {"earlier", "texts", "verified", "components", "stars", "clusters", "quality"}
+STEPS |= {"percentiles", "earlier", "texts", "verified", "components", "stars", "clusters", "quality"}
 
 
 def imports(path: Path) -> list[str]:

@@ -28,6 +28,7 @@ STEPS = (
     "clusters",
     "work/recall",
     "work/precision",
+    "work/perplexity",
     "decisions",
     "work/encoded",
     "work/mixture",
@@ -43,7 +44,11 @@ JOINED: set[str] = {"work/components", "clusters"}  # made of edges: equal edges
 DEDUPLICATE: set[str] = CLUSTERS | COMPARE | QUALITY
 PACK: set[str] = {"work/mixture", "work/exchange", "work/shards"}
 DECIDE: set[str] = {"decisions", "work/encoded"}
-FOLLOW: set[str] = {"measures", "work/recall"} | DECIDE  # what follows from other measures of equal decisions
+FOLLOW: set[str] = {
+    "measures",
+    "work/perplexity",
+    "work/recall",
+} | DECIDE  # what follows from other measures of equal decisions
 
 
 @dataclass
@@ -166,9 +171,10 @@ TABLE: dict[str, tuple[Callable[[Corner], list[str]], set[str], int]] = {
     "language model": (other_model, {"measures"}, 0),
     "languages of paragraphs": (
         setting("annotate.paragraph_languages=true"),
-        {"measures", "work/recall"} | DECIDE,
+        FOLLOW,
         0,
     ),
+    "perplexity model": (setting("annotate.perplexity.en=sluice-zh"), FOLLOW | PACK, 0),
     "test questions": (other_questions, {"measures"}, 0),
     "test questions, other kinds": (setting('decontaminate.kinds=["web"]'), FOLLOW, 0),
     "test questions that are cut": (setting("decontaminate.action=cut"), DECIDE | PACK, 0),

@@ -138,6 +138,8 @@ def test_every_key_that_is_offered_is_taken(small_run: Path) -> None:
         "languages": "['en']",
         "rehydrate": "[[2, 3]]",
         "licences": "['*']",
+        "percentiles": "[10, 20]",
+        "buckets": "['head']",
         "max_words": "123456",
         "max_mean_word_length": "77",
     }
