@@ -55,11 +55,13 @@ from pipeline.annotate.extract.engines import extract_with_resiliparse  # noqa: 
 from pipeline.annotate.language import PACKAGED_MODEL, PACKAGED_MODEL_SHA256  # noqa: E402
 from pipeline.annotate.measure import measure_documents  # noqa: E402
 from pipeline.annotate.normalize import normalize_text  # noqa: E402
+from pipeline.annotate.perplexity import score_documents  # noqa: E402
 from pipeline.annotate.splits import InputFile  # noqa: E402
 from pipeline.config import Decontaminate, EvaluationSet, Thresholds  # noqa: E402
 from pipeline.counts import MEASURE_GROUPS  # noqa: E402
 from pipeline.decide.thresholds import failing_rules  # noqa: E402
 from pipeline.rule_sets import SETS  # noqa: E402
+from pipeline.rules import SCORED_GROUPS  # noqa: E402
 from pipeline.schema import LANGUAGES  # noqa: E402
 
 DATA = (ROOT / "../shared/data").resolve()
@@ -69,6 +71,7 @@ PEER_PAGES = {False: 1_200, True: 250}
 EVALUATION_SETS, QUESTIONS, QUESTION_CHARACTERS = 20, 1_500, {"en": 320, "zh": 60}
 SAME_NAME = ("gopher_quality", "gopher_repetition", "c4", "fineweb")
 PEER_GROUPS = ("c4", "spacy")
+GROUPS = tuple(group for group in MEASURE_GROUPS if group not in SCORED_GROUPS)  # the others need models
 
 
 def cut_pages(language: str, size: int) -> tuple[list[str], list[str]]:
@@ -100,7 +103,12 @@ def measure(text: pa.Array, language: str, groups: tuple[str, ...]) -> pa.Record
     columns = [pa.repeat(pa.scalar(said.get(c.name, 0), c.type), rows) for c in LANGUAGES]
     batch = pa.RecordBatch.from_arrays([text, *columns], names=["text", *(c.name for c in LANGUAGES)])
     return measure_documents(
-        batch, groups=groups, mask_personal_data=False, overlaps=find_overlaps(text, None)
+        batch,
+        groups=groups,
+        scorers={},
+        mask_personal_data=False,
+        overlaps=find_overlaps(text, None),
+        scores=score_documents(text, batch["language"], {}),
     )
 
 
@@ -114,7 +122,7 @@ def measure_speed(pages: list[str], language: str) -> dict[str, float]:
     """MB/s of what every run counts, of that with each group, and of all of it."""
     batches = [pa.array(pages[at : at + 1_000], pa.large_string()) for at in range(0, len(pages), 1_000)]
     size = sum(len(page.encode()) for page in pages)
-    forms = {"default": (), "all": tuple(MEASURE_GROUPS), **{group: (group,) for group in MEASURE_GROUPS}}
+    forms = {"default": (), "all": GROUPS, **{group: (group,) for group in GROUPS}}
     found = {}
     for name, groups in forms.items():
         measure(batches[0][:1], language, groups)  # compiles
@@ -156,7 +164,7 @@ def compare(pages: list[str], peer: str) -> dict[str, Any]:
 
 def print_disagreement(texts: list[str], language: str) -> None:
     """A table for every name that several peers use."""
-    measures = measure(pa.array(texts, pa.large_string()), language, tuple(MEASURE_GROUPS))
+    measures = measure(pa.array(texts, pa.large_string()), language, GROUPS)
     print(f"pool-{language}: {len(texts)} pages with 200 characters or more")
     for common in SAME_NAME:
         names = [name for name in SETS if name == common or name.startswith(f"{common}.")]
