@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -110,7 +111,7 @@ def test_the_command_reads_files_of_texts(tmp_path: Path) -> None:
     lines = "".join(json.dumps({"content": text}) + "\n" for text in TEXTS["positive"])
     (tmp_path / "good.jsonl").write_text(lines)
     table = pa.table({"content": TEXTS["negative"]})
-    pa.parquet.write_table(table, tmp_path / "bad.parquet")
+    pq.write_table(table, tmp_path / "bad.parquet")
     classes = {"positive": [str(tmp_path / "*.jsonl")], "negative": [str(tmp_path / "bad.parquet")]}
     output, quiet = str(tmp_path / "made" / "model.bin"), Console(quiet=True)
     assert train(output, classes, quiet, field="content", most=1_000, training=SMALL) == 0
