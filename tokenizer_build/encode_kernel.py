@@ -1,4 +1,4 @@
-"""Text to token ids for merge-shaped vocabularies: exactly what byte-pair merging gives, without merging.
+"""Text to token ids for merge-shaped vocabularies: exactly what byte-pair merging gives, mostly without it.
 
 A sequence of tokens is what merging gives if, and only if, every two neighbours are (Antoine, van Antwerpen:
 "So many tokens, so little time", github.com/github/rust-gems, crate bpe). So a piece is covered from the left
@@ -11,15 +11,17 @@ It is asked for seldom: between two characters of three bytes a bitmap says at o
 (three of four times in Chinese), and other answers are kept in a small table.
 
 Pieces of at most 16 bytes are looked up whole first, in a table of the pieces seen last, by their exact
-bytes: nine of ten pieces of English or code are found there.
+bytes: nine of ten pieces of English or code are found there. Those that are neither there nor a token are
+merged after all: inside words a guess at the longest token is wrong too often (`_merge`).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.kernels.jit import count_zeros, inlined, kernel, load_eight
+from tokenizer_build.pairs import merged, scatter
 from tokenizer_build.scan import TOPS, ascii_letters, letters_end, next_piece
-from tokenizer_build.tables import DEEPER, SIX_BYTES, made_of, scatter
+from tokenizer_build.tables import DEEPER, SIX_BYTES
 from tokenizer_build.trie import LOW_24, NONE, U, walk
 from tokenizer_build.unicode_classes import LETTER, OTHER, SPACE, load_tables
 
@@ -30,6 +32,7 @@ SLACK = 4  # ids that may be written past the last one: four are stored at a tim
 _FULL = ~U(0)
 _THREE, _LEAD_MASK = U(0xE0), U(0xF0)
 _GENERAL, _LETTER, _PREFIX = 0, 1, 2
+_NO_MERGE = 0x7FFFFFFF
 
 
 def remembered() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
@@ -82,7 +85,7 @@ def _neighbours(left, right, tables):
     """Whether merging the bytes of two tokens gives these two tokens."""
     limit = NONE
     while True:
-        if made_of(tables.pairs, left, right) < limit:
+        if merged(tables.pairs, tables.mergeable, left, right) < limit:
             return False
         if left > right:
             limit = left
@@ -156,6 +159,64 @@ def _cover(text, start, end, found, tables, bad, neighbours, ids, count):
 
 
 @inlined
+def _next(places, place):
+    """The next set bit, or more than 63."""
+    return place + 1 + count_zeros(places >> U(place + 1))  # pyright: ignore[reportCallIssue]
+
+
+@inlined
+def _merge(text, start, length, tables, ranks, ids, count):
+    """Write the tokens of a piece of at most 16 bytes by merging; returns the new count.
+
+    `ranks[place]`: rank << 5 | place of the merge with the next token, or _NO_MERGE. Places where a token
+    starts are set bits, `starts` upwards and `mirror` downwards, so that both neighbours are one count away.
+    """
+    for place in range(16):
+        ranks[place] = _NO_MERGE
+    byte = np.int64(text[start])
+    ids[count] = tables.byte_ids[byte]
+    for place in range(1, length):
+        following = np.int64(text[start + place])
+        rank = np.int64(tables.byte_pairs[byte << 8 | following])
+        if rank != NONE:
+            ranks[place - 1] = rank << 5 | (place - 1)
+        ids[count + place] = tables.byte_ids[following]
+        byte = following
+    starts, mirror = (U(1) << U(length)) - U(1), ((U(1) << U(length)) - U(1)) << U(16 - length)
+    while True:
+        least = ranks[0]
+        for place in range(1, 16):
+            least = min(least, ranks[place])
+        if least == _NO_MERGE:
+            break
+        place, token = least & 31, np.int64(least >> 5)
+        gone = _next(starts, place)
+        ids[count + place] = token
+        starts ^= U(1) << U(gone)
+        mirror ^= U(1) << U(15 - gone)
+        ranks[gone] = _NO_MERGE
+        ranks[place] = _NO_MERGE
+        after = _next(starts, place)
+        if after < length:
+            rank = merged(tables.pairs, tables.mergeable, token, np.int64(ids[count + after]))
+            if rank != NONE:
+                ranks[place] = rank << 5 | place
+        before = 15 - _next(mirror, 15 - place)
+        if before >= 0:
+            ranks[before] = _NO_MERGE
+            rank = merged(tables.pairs, tables.mergeable, np.int64(ids[count + before]), token)
+            if rank != NONE:
+                ranks[before] = rank << 5 | before
+    at = 0
+    while starts != U(0):
+        place = _next(starts, -1)
+        ids[count + at] = ids[count + place]
+        at += 1
+        starts &= starts - U(1)
+    return count + at
+
+
+@inlined
 def _word_end(text, at, end, eight, kind, blocks, classes):
     """End of a piece that is letters with at most one ASCII sign before them; `at` if it is another kind."""
     others = (~ascii_letters(eight) & TOPS) & ~U(0xFF)
@@ -171,12 +232,13 @@ def _word_end(text, at, end, eight, kind, blocks, classes):
 
 @kernel
 def encode_documents(
-    offsets, text, blocks, classes, kinds, digits, one_tail, tables, bad, neighbours, pieces, ids, ends
+    offsets, text, blocks, classes, kinds, digits, one_tail, tables, bad, neighbours, pieces, ranks, ids, ends
 ):
     """Write the ids of documents end to end, and where each document ends; returns the number of ids.
 
     `ids` has room for one id per byte and SLACK more; `bad` is False for a byte more than the longest
-    document has; `neighbours` and `pieces` come from `remembered`, and are used by one thread at a time.
+    document has; `neighbours` and `pieces` come from `remembered`, `ranks` is int32 [16]; one thread at a
+    time uses them.
     """
     count = 0
     mask = U(pieces.shape[0] - 1)
@@ -223,6 +285,8 @@ def encode_documents(
             if found >> 32 == length:
                 ids[count] = found & 0xFFFFFFFF
                 count += 1
+            elif looked_up and text[at + 1] < 0xE0:
+                count = _merge(text, at, length, tables, ranks, ids, count)
             else:
                 count = _cover(text, at, after, found, tables, bad, neighbours, ids, count)
             if looked_up and count - before <= 4:

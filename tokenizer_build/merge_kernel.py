@@ -5,8 +5,8 @@ a token as a whole is that token, whether merging would lead to it or not.
 """
 
 from pipeline.kernels.jit import inlined, kernel
+from tokenizer_build.pairs import made_of
 from tokenizer_build.scan import next_piece
-from tokenizer_build.tables import made_of
 from tokenizer_build.trie import NONE, exact_match
 
 SCRATCH_ROWS = 4  # of int64, per byte of the longest piece; and the heap of three

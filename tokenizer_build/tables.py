@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.kernels.buffers import read_only
-from pipeline.kernels.jit import inlined, kernel
-from tokenizer_build.trie import BASE, LOW_24, NONE, U, build_trie, exact_match, walk
+from pipeline.kernels.jit import kernel
+from tokenizer_build.pairs import every_pair, find_halves, mark_pairs, pair_halves, scatter
+from tokenizer_build.trie import BASE, LOW_24, NONE, U, build_trie, walk
 
 MAX_TOKENS = 1 << 20  # a pair of tokens and what it makes are packed into 64 bits
 MAX_TOKEN_BYTES = 1 << 10  # the longest of Qwen and cl100k_base has 128
 
 SIX_BYTES = U(0xFFFFFFFFFFFF)
 DEEPER = U(1 << 24)
-_GOLDEN = U(0x9E3779B97F4A7C15)
 
 
 class Tables(NamedTuple):
@@ -36,10 +36,12 @@ class Tables(NamedTuple):
 
     trie: NDArray[np.uint64]
     byte_ids: NDArray[np.int32]  # [256]
+    byte_pairs: NDArray[np.int32]  # [65536], the token of two bytes, by first << 8 | second, or NONE
     lengths: NDArray[np.int32]  # [tokens], bytes
     shorter: NDArray[np.int32]  # [tokens], the longest token that is a proper prefix, or -1
     halves: NDArray[np.int32]  # [tokens, 2], left and right; a single byte is its own halves
     pairs: NDArray[np.uint64]  # hash table: left 20 bits | right 20 | token + 1, 24
+    mergeable: NDArray[np.uint64]  # bits: a hashed one for each pair
     firsts: NDArray[np.uint64]  # [65536]
     seconds: NDArray[np.uint64]  # [slots, 2]
     # Whether tokens may merge across the border between two characters of three bytes: one hashed bit for
@@ -66,15 +68,15 @@ def build_tables(ranks: Mapping[bytes, int]) -> Tables:
     trie = build_trie(content, starts, order)
     halves = np.empty((len(tokens), 2), np.int32)
     scratch = np.empty((2, len(longest) + 1), np.int64)
-    shaped = _find_halves(content, starts, trie, halves, scratch)
+    shaped = find_halves(content, starts, trie, halves, scratch)
     if not shaped:
         halves = halves[:0].copy()
-    count = len(tokens) if shaped else _every_pair(content, starts, trie, _power_of_two(0))
+    count = len(tokens) if shaped else every_pair(content, starts, trie, _power_of_two(0))
     pairs = _power_of_two(2 * count + 4)
     if shaped:
-        _pair_halves(halves, pairs)
+        pair_halves(halves, pairs)
     else:
-        _every_pair(content, starts, trie, pairs)
+        every_pair(content, starts, trie, pairs)
     shorter = np.empty(len(tokens), np.int32)
     _find_shorter(content, starts, trie, shorter)
     firsts = np.zeros(1 << 16, np.uint64)
@@ -84,10 +86,17 @@ def build_tables(ranks: Mapping[bytes, int]) -> Tables:
     odd = np.zeros(len(tokens), np.uint16)
     count = _fill_crossing(content, starts, halves, np.zeros(1, np.uint64), odd)
     crossing = _power_of_two(count // 4)  # 16 bits or more each
+    mergeable = _power_of_two(len(pairs) // 32)
+    mark_pairs(pairs, mergeable)
     _fill_crossing(content, starts, halves, crossing, odd)
     byte_ids = np.array([ranks[bytes([byte])] for byte in range(256)], np.int32)
     lengths = np.diff(starts).astype(np.int32)
-    tables = Tables(trie, byte_ids, lengths, shorter, halves, pairs, firsts, seconds, crossing, odd)
+    byte_pairs = np.full(1 << 16, NONE, np.int32)
+    two = np.flatnonzero(lengths == 2)
+    byte_pairs[content[starts[two]].astype(np.int64) << 8 | content[starts[two] + 1]] = two
+    tables = Tables(
+        trie, byte_ids, byte_pairs, lengths, shorter, halves, pairs, mergeable, firsts, seconds, crossing, odd
+    )
     return Tables(*map(read_only, tables))
 
 
@@ -103,99 +112,12 @@ def _power_of_two(least: int) -> NDArray[np.uint64]:
     return np.zeros(1 << max(least - 1, 1).bit_length(), np.uint64)
 
 
-@inlined
-def scatter(key):
-    """A hash of a uint64 whose low 24 bits are good."""
-    return (key * _GOLDEN) >> U(40)
-
-
-@inlined
-def made_of(pairs, left, right):
-    """The token that two tokens merge into, or NONE."""
-    mask = U(pairs.size - 1)
-    key = U(left) << U(20) | U(right)
-    slot = scatter(key) & mask
-    while True:
-        found = pairs[slot]
-        if found == U(0):
-            return NONE
-        if (found >> U(24)) == key:
-            return np.int64(found & LOW_24) - 1
-        slot = (slot + U(1)) & mask
-
-
-@kernel
-def _add_pair(pairs, left, right, token):
-    mask = U(pairs.size - 1)
-    key = U(left) << U(20) | U(right)
-    slot = scatter(key) & mask
-    while pairs[slot] != U(0):
-        slot = (slot + U(1)) & mask
-    pairs[slot] = key << U(24) | U(token + 1)
-
-
-@kernel
-def _pair_halves(halves, pairs):
-    for token in range(halves.shape[0]):
-        if halves[token, 0] != token:
-            _add_pair(pairs, halves[token, 0], halves[token, 1], token)
-
-
-@kernel
-def _every_pair(content, starts, trie, pairs):
-    """Count the pairs of tokens that together are a token, and fill them in if there is room for any."""
-    count = 0
-    for token in range(starts.size - 1):
-        start, end = starts[token], starts[token + 1]
-        for middle in range(start + 1, end):
-            left = exact_match(content, start, middle, trie)
-            right = exact_match(content, middle, end, trie)
-            if left != NONE and right != NONE:
-                count += 1
-                if pairs.size > 2:
-                    _add_pair(pairs, left, right, token)
-    return count
-
-
 @kernel
 def _find_shorter(content, starts, trie, shorter):
     for token in range(shorter.size):
         start, end = starts[token], starts[token + 1] - 1
         found = walk(content, start, start, end, trie, trie[0], -1)
         shorter[token] = found & 0xFFFFFFFF if found >= 0 else -1
-
-
-@kernel
-def _find_halves(content, starts, trie, halves, scratch):
-    """Merge every token's bytes by lower ranks; False as soon as one does not end as two tokens."""
-    cuts, ranks = scratch[0], scratch[1]
-    for token in range(starts.size - 1):
-        start = starts[token]
-        parts = starts[token + 1] - start
-        halves[token, 0] = halves[token, 1] = token
-        if parts == 1:
-            continue
-        for place in range(parts + 1):
-            cuts[place] = start + place
-        for place in range(parts - 1):
-            ranks[place] = exact_match(content, start + place, start + place + 2, trie)
-        while parts > 2:
-            least, where = token, -1
-            for place in range(parts - 1):
-                if ranks[place] < least:
-                    least, where = ranks[place], place
-            if where < 0:
-                return False
-            for place in range(where + 1, parts):
-                cuts[place] = cuts[place + 1]
-            for place in range(where, parts - 2):
-                ranks[place] = ranks[place + 1]
-            parts -= 1
-            for place in range(max(where - 1, 0), min(where + 1, parts - 1)):
-                ranks[place] = exact_match(content, cuts[place], cuts[place + 2], trie)
-        halves[token, 0] = exact_match(content, cuts[0], cuts[1], trie)
-        halves[token, 1] = exact_match(content, cuts[1], cuts[2], trie)
-    return True
 
 
 @kernel

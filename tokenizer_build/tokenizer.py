@@ -194,6 +194,7 @@ class Tokenizer:
                 np.zeros(longest + 1, np.bool_),
                 neighbours,
                 pieces,
+                np.empty(16, np.int32),
                 ids,
                 ends,
             )
