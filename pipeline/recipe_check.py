@@ -62,6 +62,12 @@ def check_recipe(recipe: Recipe) -> None:
         _check_fields(source, f"{key}.fields")
     annotate, minhash, decide, pack = recipe.annotate, recipe.minhash, recipe.decide, recipe.pack
     _one_of(annotate.engine, ENGINES, "annotate.engine")
+    _within(annotate.fallback_doubt, 0, 0.5, "annotate.fallback_doubt")
+    if annotate.fallback_doubt < 0.5 and annotate.engine != "main_text":
+        raise RecipeError(
+            f"annotate.fallback_doubt = {annotate.fallback_doubt} needs annotate.engine = 'main_text': "
+            f"{annotate.engine} does not tell how sure it is"
+        )
     for group in annotate.measures:
         _one_of(group, tuple(MEASURE_GROUPS), "annotate.measures")
     for name in ("split_bytes", "max_record_bytes", "max_page_bytes"):

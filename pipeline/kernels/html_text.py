@@ -59,6 +59,9 @@ def read_text(html, at, tables, page):
         byte = html[at]
         if byte == lexer.LESS and lexer.starts_markup(html, at):
             break
+        if 97 <= byte <= 122 and state[BLOCK_START] >= 0 and not state[SPACE]:
+            at = _copy_letters(html, at, page)
+            continue
         if lexer.is_space(byte):
             if is_code:
                 _read_code_space(page, byte)
@@ -117,9 +120,25 @@ def read_text(html, at, tables, page):
 
 
 @kernel
-def _pass_text(html, at):
-    while at < html.size and not (html[at] == lexer.LESS and lexer.starts_markup(html, at)):
+def _copy_letters(html, at, page):
+    """Copy a run of a-z inside a word: most of most texts."""
+    first, to = at, page.state[TEXT]
+    while at < html.size and 97 <= html[at] <= 122:
+        page.text[to] = html[at]
+        to += 1
         at += 1
+    page.state[TEXT] = to
+    page.state[WORD] += at - first
+    page.state[COUNTS_AT + CHARACTERS] += at - first
+    page.state[BREAK_RUN] = 0
+    return at
+
+
+@kernel
+def _pass_text(html, at):
+    at = lexer.find_byte(html, at, lexer.LESS)
+    while at < html.size and not lexer.starts_markup(html, at):
+        at = lexer.find_byte(html, at + 1, lexer.LESS)
     return at
 
 
