@@ -31,7 +31,7 @@ _SCRIPT, _ANNOTATION, _MATH, _HTML, _BODY = map(tag_number, ("script", "annotati
 _HIDES = np.uint64(1 << HIDDEN_CUE)
 _ONES, _HIGHS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 _MAX_CUE_BYTES = 400  # a longer class attribute is generated, and says nothing
-_DISPLAY = tuple(b"display:")
+_COLON = 58
 
 
 @kernel
@@ -126,13 +126,13 @@ def read_value(html, at, state):
 def read_attributes(html, at, tables, state, tag):
     """Read to the ">" of a tag.
 
-    Returns where the page goes on, whether the tag closes itself, its cues (bits), the hash of its class (0
-    without one), and the value of the one attribute that its kind of tag has for us: type of <script>,
-    encoding of <annotation>, alttext of <math>, lang of <html>.
+    Returns where the page goes on, whether the tag closes itself, whether it is hidden, its cues (bits), the
+    hash of its class (0 without one), and the value of the one attribute that its kind of tag has for us:
+    type of <script>, encoding of <annotation>, alttext of <math>, lang of <html>.
     """
     cues, class_hash = np.uint64(0), np.uint64(0)
     special_start = special_stop = np.int64(0)
-    closes_itself = False
+    closes_itself = is_hidden = False
     while at < html.size and html[at] != GREATER:
         if is_space(html[at]):
             at += 1
@@ -152,11 +152,9 @@ def read_attributes(html, at, tables, state, tag):
                 cues |= read_cues(html, start, stop, tables)
                 if name == _CLASS and stop > start:
                     class_hash = hash_bytes(html, start, stop) + np.uint64(tag)
-        elif name == _HIDDEN:
+        elif name == _HIDDEN or (name == _STYLE and hides(html, start, stop)):
             cues |= _HIDES
-        elif name == _STYLE:
-            if hides(html, start, stop):
-                cues |= _HIDES
+            is_hidden = tag != _BODY and tag != _HTML
         elif (
             (tag == _SCRIPT and name == _TYPE)
             or (tag == _ANNOTATION and name == _ENCODING)
@@ -164,7 +162,7 @@ def read_attributes(html, at, tables, state, tag):
             or (tag == _HTML and name == _LANG)
         ):
             special_start, special_stop = start, stop
-    return at + 1, closes_itself, cues, class_hash, special_start, special_stop
+    return at + 1, closes_itself, is_hidden, cues, class_hash, special_start, special_stop
 
 
 @kernel
@@ -189,11 +187,18 @@ def hash_bytes(text, start, stop):
 
 @kernel
 def hides(html, start, stop):
-    """Does a style attribute say display: none? (Quick: the word after "display:" begins with "no".)"""
-    for at in range(start, stop - 10):
-        if html[at] == _DISPLAY[0] and html[at + 3] == _DISPLAY[3] and html[at + 7] == _DISPLAY[7]:
+    """Does a style attribute say display: none or visibility: hidden? (The first such word counts.)"""
+    for at in range(start, stop - 12):
+        first = html[at] | 32
+        if first == 100 and (html[at + 3] | 32) == 112 and html[at + 7] == _COLON:  # display:
             word = at + 9 if html[at + 8] == SPACE_BYTE else at + 8
-            return html[word] == 110 and html[word + 1] == 111
+            return (html[word] | 32) == 110 and (html[word + 1] | 32) == 111
+        if first == 118 and (html[at + 4] | 32) == 98 and html[at + 10] == _COLON:  # visibility:
+            word = at + 12 if html[at + 11] == SPACE_BYTE else at + 11
+            return (html[word] | 32) == 104
+    at = stop - 12  # "display:none" has 12 bytes
+    if at >= start and (html[at] | 32) == 100 and html[at + 7] == _COLON:
+        return (html[at + 8] | 32) == 110
     return False
 
 

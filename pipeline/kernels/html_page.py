@@ -28,8 +28,8 @@ MAX_SCRIPTS = 8  # JSON-LD
 COUNTS = BLOCK_COLUMNS - CHARACTERS
 
 # Columns of `elements`: tag number; the element it stands in (-1 for element 0); how deep; of an <li> its
-# place in the list, from 1; <li> that it holds so far.
-TAG, PARENT, LEVEL, ORDINAL, ITEMS, ELEMENT_COLUMNS = range(6)
+# place in the list, from 1; <li> that it holds so far; 1 if it, or one around it, is hidden.
+TAG, PARENT, LEVEL, ORDINAL, ITEMS, HIDDEN, ELEMENT_COLUMNS = range(7)
 # Columns of `masks`: cue groups in class, id, role and itemprop; hash of tag and class, 0 without a class.
 CUES, CLASS, MASK_COLUMNS = range(3)
 
@@ -84,6 +84,6 @@ def empty_page(page_bytes: int, tags: int) -> Page:
         masks=np.empty((elements, MASK_COLUMNS), np.uint64),
         state=state,
     )
-    page.elements[0] = (0, -1, 0, 0, 0)
+    page.elements[0] = (0, -1, 0, 0, 0, 0)
     page.masks[0] = 0
     return page

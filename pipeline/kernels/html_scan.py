@@ -23,6 +23,7 @@ from pipeline.kernels.html_page import (
     CUES,
     DEPTH,
     ELEMENTS,
+    HIDDEN,
     ITEMS,
     LANG_START,
     LANG_STOP,
@@ -115,7 +116,7 @@ def _read_markup(html, at, tables, page):
         return lexer.skip_comment(html, at)
     name, name_end = lexer.read_name(html, name_at)
     tag = lexer.tag_of(name, tables)
-    after, closes_itself, cues, class_hash, start, stop = lexer.read_attributes(
+    after, closes_itself, is_hidden, cues, class_hash, start, stop = lexer.read_attributes(
         html, name_end, tables, page.state, tag
     )
     if tag == _BR:
@@ -142,7 +143,7 @@ def _read_markup(html, at, tables, page):
     if tag == _HTML and page.state[LANG_STOP] == 0:
         page.state[LANG_START], page.state[LANG_STOP] = start, stop
     _close_implied(page, tables, tag)
-    _open(page, tables, tag, cues, class_hash)
+    _open(page, tag, is_hidden, cues, class_hash)
     if tag == _MATH and not page.state[MATH_DEPTH]:
         page.state[MATH_DEPTH], page.state[MATH_DONE] = page.state[DEPTH], 0
         page.state[MATH_SPACE] = page.state[SPACE]
@@ -195,7 +196,7 @@ def _pass_raw(html, at, after, name, length, tables, page, tag, start, stop):
 
 
 @kernel
-def _open(page, tables, tag, cues, class_hash):
+def _open(page, tag, is_hidden, cues, class_hash):
     state = page.state
     element = state[ELEMENTS]
     if state[DEPTH] + 1 >= MAX_DEPTH or element >= page.elements.shape[0]:
@@ -205,6 +206,7 @@ def _open(page, tables, tag, cues, class_hash):
     page.elements[element, TAG] = tag
     page.elements[element, PARENT] = parent
     page.elements[element, LEVEL] = state[DEPTH] + 1
+    page.elements[element, HIDDEN] = is_hidden or page.elements[parent, HIDDEN]
     page.masks[element, CUES] = cues
     page.masks[element, CLASS] = class_hash
     page.elements[element, ITEMS] = page.elements[element, ORDINAL] = 0

@@ -74,14 +74,32 @@ def score_rows(trees: Trees, rows: NDArray[np.float32], todo: NDArray[np.int32])
 
 @kernel
 def _score(trees, rows, todo, sums, found):
+    features, thresholds, children, leaves = trees.features, trees.thresholds, trees.children, trees.leaves
     for tree in range(trees.roots.size):
-        root, steps = trees.roots[tree], trees.steps[tree]
-        for place in range(todo.size):
-            row, node = todo[place], root
+        root, steps = np.int64(trees.roots[tree]), trees.steps[tree]
+        # Four rows at a time: each walk waits for memory at every step, four wait together.
+        for place in range(0, todo.size - 3, 4):
+            row0, row1, row2, row3 = todo[place], todo[place + 1], todo[place + 2], todo[place + 3]
+            node0 = node1 = node2 = node3 = root
             for _ in range(steps):
-                goes_left = rows[row, trees.features[node]] <= trees.thresholds[node]
-                node = trees.children[node, np.int64(goes_left)]
-            sums[place] += trees.leaves[node]
+                left0 = np.int64(rows[row0, features[node0]] <= thresholds[node0])
+                left1 = np.int64(rows[row1, features[node1]] <= thresholds[node1])
+                left2 = np.int64(rows[row2, features[node2]] <= thresholds[node2])
+                left3 = np.int64(rows[row3, features[node3]] <= thresholds[node3])
+                node0 = np.int64(children[node0, left0])
+                node1 = np.int64(children[node1, left1])
+                node2 = np.int64(children[node2, left2])
+                node3 = np.int64(children[node3, left3])
+            sums[place] += leaves[node0]
+            sums[place + 1] += leaves[node1]
+            sums[place + 2] += leaves[node2]
+            sums[place + 3] += leaves[node3]
+        for place in range(todo.size // 4 * 4, todo.size):
+            node = root
+            for _ in range(steps):
+                left = np.int64(rows[todo[place], features[node]] <= thresholds[node])
+                node = np.int64(children[node, left])
+            sums[place] += leaves[node]
     last = trees.logistic.size - 1
     for place in range(todo.size):
         at = ((sums[place] * _TABLE_STEPS_PER_UNIT) >> LEAF_BITS) + last // 2

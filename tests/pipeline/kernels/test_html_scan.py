@@ -5,7 +5,17 @@ import random
 
 import pytest
 
-from pipeline.kernels.html_page import LANG_START, LANG_STOP, LINKED, MAX_BLOCKS, META_PLACES, METAS, STATES
+from pipeline.kernels.html_page import (
+    ELEMENT,
+    HIDDEN,
+    LANG_START,
+    LANG_STOP,
+    LINKED,
+    MAX_BLOCKS,
+    META_PLACES,
+    METAS,
+    STATES,
+)
 from pipeline.kernels.html_scan import TooManyBlocks, scan_page, title_bytes
 
 
@@ -194,3 +204,23 @@ def test_mutated_pages_can_be_read() -> None:
         page = scan_page(b"".join(random_bytes.choices(pieces, k=random_bytes.randrange(1, 200))))
         for block in range(page.block_count()):
             assert page.block_text(block).strip()
+
+
+@pytest.mark.parametrize(
+    ("style", "is_hidden"),
+    [
+        ("display:none", True),
+        ("color: red; display: none;", True),
+        ("DISPLAY:NONE", True),
+        ("visibility: hidden", True),
+        ("visibility:visible", False),
+        ("display:block; margin:none", False),
+        ("overflow:hidden", False),
+        ("display:", False),
+    ],
+)
+def test_hidden_elements_are_known(style: str, is_hidden: bool) -> None:
+    page = scan_page(f'<div style="{style}"><p>text</div>'.encode())
+    assert page.elements[page.blocks[0, ELEMENT], HIDDEN] == is_hidden
+    assert scan_page(b"<div hidden><p>text").elements[2, HIDDEN] == 1
+    assert scan_page(b"<body hidden><p>text").elements[2, HIDDEN] == 0

@@ -198,3 +198,10 @@ def test_large_pages() -> None:
         "&amp;" * 400_000,
     ):
         extract_main_text(page)
+
+
+def test_hidden_text_goes_unless_all_is_hidden() -> None:
+    hidden = PAGE.replace("<h2>", f'<div style="display: none"><p>Hidden. {SENTENCES}</p></div><h2>')
+    assert extract_main_text(hidden) == extract_main_text(PAGE)
+    shown_by_script = PAGE.replace('<div id="content">', '<div id="content" style="display:none">')
+    assert extract_main_text(shown_by_script).count(SENTENCES) == 4
