@@ -4,7 +4,8 @@ DATA is a folder with `extraction.tar.gz` (and its neighbours: training/pages.py
 sets have a truth there: "articles" (Mozilla's Readability test pages against the text their authors expect),
 "docs-zh" and "docs-en" (documentation against the Markdown it was made from, code and links' targets taken
 out; where that holds text the page does not show, no tool reaches 1). News judged by snippets is not among
-the public data here.
+the public data here. The Markdown of docs-en leaves out the code listings that its book includes from files:
+an engine that keeps them, as ours does, loses precision there.
 
 F1 of 4-word shingles (a Chinese character is a word), mean over pages, as Zyte's article-extraction-benchmark
 counts it; milliseconds of one thread's CPU time per page, from decoded text to main text; for the fast

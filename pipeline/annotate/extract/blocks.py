@@ -48,8 +48,9 @@ def judge_blocks(blocks: Blocks, first: Trees, second: Trees) -> Judgement:
     chances = score_rows(first, blocks.features, blocks.open)
     asked = chances[blocks.open]
     open_still = blocks.open[(asked > _SURE) & (asked < STEP - _SURE)]
-    found = score_rows(second, with_context(blocks, chances), open_still)
-    chances[open_still] = found[open_still]
+    context = block_context(blocks.page, blocks.elements, chances)
+    rows = np.concatenate([context[open_still], blocks.features[open_still]], axis=1)
+    chances[open_still] = score_rows(second, rows, np.arange(len(rows), dtype=np.int32))
     lengths = blocks.page.blocks[: len(chances), CHARACTERS].astype(np.int64)
     wide = chances.astype(np.int64)
     doubt = int((np.minimum(wide, STEP - wide) * lengths).sum() // max(int(lengths.sum()), 1))

@@ -5,6 +5,11 @@ What was learned, from what: `main_text.json` beside this file. The labels are w
 truth where there is one (training/). Everything is decided by counts and integers, never by the clock, so the
 same page gives the same text on every machine.
 
+Measured by tests/benchmarks/extraction.py on 130 articles and 114 Chinese pages of documentation, by models
+that saw no page of the site: F1 .934 and .910 (trafilatura .923 and .893, resiliparse .939 and .881), at the
+time of resiliparse (60 to 115 % of it) and a twentieth of trafilatura's. Compiling takes 30 s of CPU time
+once per machine.
+
 Good at news, blogs and documentation. Bad at: pages without an article (a shop's or a search's list of
 results comes out in part or not at all), forums (the first post, then comments by chance), poems and verse
 set as short lines in tables, text that scripts put into the page, and misnested tables, which the HTML

@@ -11,10 +11,11 @@ import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.annotate.extract.training.pages import read_pages
 
-TEACHERS: dict[str, dict[str, bool]] = {
+TEACHERS: dict[str, dict[str, Any]] = {
     "trafilatura": {},
     "trafilatura-fast": {"fast": True},
     "trafilatura-precision": {"favor_precision": True},
