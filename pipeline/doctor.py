@@ -166,6 +166,7 @@ def _warm(console: Console) -> Finding:
 
 def kernel_calls() -> dict[str, Callable[[], Any]]:
     """A call on a tiny batch for every public function that runs a kernel, by its name."""
+    from pipeline.annotate.extract.main_text import extract_main_text
     from pipeline.kernels import compare, components, datasketch, fold, minhash, planted, shingles, text
 
     shingling = shingles.Shingling("words", 2, 1_000)
@@ -177,6 +178,7 @@ def kernel_calls() -> dict[str, Callable[[], Any]]:
         return minhash.minhash_signatures(_SAMPLE, shingling, permutations=4, seed=1).signatures
 
     return {
+        "main_text.extract_main_text": lambda: extract_main_text("<p>Gold stays, gravel goes.</p>" * 9),
         "text.measure_text": lambda: text.measure_text(_SAMPLE),
         "fold.fold_text": lambda: fold.fold_text(_SAMPLE),
         "minhash.minhash_signatures": sign,
