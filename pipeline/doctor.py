@@ -185,6 +185,7 @@ def _warm(console: Console) -> Finding:
 def kernel_calls() -> dict[str, Callable[[], Any]]:
     """A call on a tiny batch for every public function that runs a kernel, by its name."""
     from pipeline.annotate.classifier_file import compile_classifier
+    from pipeline.annotate.extract.main_text import extract_main_text
     from pipeline.annotate.perplexity import warm_scoring
     from pipeline.annotate.score_models import find_classifier
     from pipeline.annotate.word_lists import count_flagged, table_of
@@ -222,6 +223,7 @@ def kernel_calls() -> dict[str, Callable[[], Any]]:
         return tokenizer.decode_batch(tokenizer.encode_batch(_SAMPLE))
 
     return {
+        "main_text.extract_main_text": lambda: extract_main_text("<p>Gold stays, gravel goes.</p>" * 9),
         "text.measure_text": lambda: text.measure_text(_SAMPLE),
         "scripts.count_scripts": lambda: scripts.count_scripts(_SAMPLE),
         "c4.measure_c4": lambda: c4.measure_c4(_SAMPLE),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from pipeline.annotate.extract.engines import MAIN_TEXT, MAIN_TEXT_MODEL
 from pipeline.annotate.language import find_language_model
 from pipeline.annotate.model_file import read_model_labels
 from pipeline.annotate.splits import (
@@ -181,6 +182,8 @@ def find_hashes(recipe: Recipe) -> dict[str, str]:
             raise RecipeError(f"{key}: {error}") from error
     if annotate.perplexity:
         hashes |= _find_models(recipe)
+    if recipe.annotate.engine == MAIN_TEXT:
+        hashes[MAIN_TEXT] = file_sha256(MAIN_TEXT_MODEL)
     from pipeline.decide.lists import list_sha256  # loads Numba: not before a recipe is known to be good
 
     for key in ("block_lists", "allow_lists"):

@@ -70,6 +70,12 @@ def check_recipe(recipe: Recipe) -> None:
         for language, model in getattr(annotate, models).items():
             if not model.labels:
                 raise RecipeError(f"annotate.{models}.{language}.labels is empty: whose probability is it?")
+    _within(annotate.fallback_doubt, 0, 0.5, "annotate.fallback_doubt")
+    if annotate.fallback_doubt < 0.5 and annotate.engine != "main_text":
+        raise RecipeError(
+            f"annotate.fallback_doubt = {annotate.fallback_doubt} needs annotate.engine = 'main_text': "
+            f"{annotate.engine} does not tell how sure it is"
+        )
     for group in annotate.measures:
         _one_of(group, tuple(MEASURE_GROUPS), "annotate.measures")
     for name in ("split_bytes", "max_record_bytes", "max_page_bytes"):

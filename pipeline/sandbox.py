@@ -33,6 +33,7 @@ _READ_BYTES = 1 << 20
 _MAX_DETAIL = 200
 # Everything else in the environment stays here: credentials are none of the child's business.
 _PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "NUMBA_CACHE_DIR")
+_PASSED_ON += ("SLUICE_CACHE", "NUMBA_BOUNDSCHECK")  # which machine code of ours to load, or where to put it
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 

@@ -21,7 +21,7 @@ import orjson
 import pyarrow as pa
 
 from pipeline.annotate.charset import decode_page
-from pipeline.annotate.extract.engines import ENGINES
+from pipeline.annotate.extract.engines import ENGINES, NEVER, PageRefused, main_text_or_trafilatura
 from pipeline.annotate.language import identify_languages, judge_paragraphs, load_language_model
 from pipeline.annotate.normalize import normalize_text
 from pipeline.annotate.read.http_response import decode_http_response
@@ -60,6 +60,7 @@ class Settings:
     language_model: str  # absolute path
     language_model_sha256: str
     paragraph_languages: bool = False
+    fallback_doubt: float = NEVER
     # "<" in a page: four times what the largest of 3,371 real pages held.
     max_tags: int = 200_000
 
@@ -79,13 +80,15 @@ class Row:
 def open_task(settings: bytes) -> Callable[[Iterator[bytes]], bytes]:
     """The task for settings in JSON; it turns frames into an Arrow IPC stream of one batch, a row per frame.
 
-    Reasons: those of decode_http_response; page_too_large, undecodable, too_many_tags, extract_error,
-    empty_text. Raises KeyError, TypeError, ValueError or OSError on settings that cannot work.
+    Reasons: those of decode_http_response; page_too_large, undecodable, too_many_tags, too_many_blocks,
+    extract_error, empty_text. Raises KeyError, TypeError, ValueError or OSError on settings that cannot work.
     """
     pa.set_memory_pool(pa.system_memory_pool())  # the others reserve address space, which the sandbox limits
     pa.set_cpu_count(1)
     given = Settings(**orjson.loads(settings))
     extract = ENGINES[given.engine]
+    if given.fallback_doubt < NEVER:
+        extract = main_text_or_trafilatura(given.fallback_doubt)
     extract("<p>", "")  # its imports belong to the start, not to the first page's CPU time
     model = load_language_model(given.language_model, given.language_model_sha256)
 
@@ -136,6 +139,9 @@ def _read_page(
             text, title = extract(text, header["url"])
         except MemoryError:
             raise  # the sandbox decides, in a fresh process
+        except PageRefused as error:
+            row.reason = str(error)
+            return row
         except Exception as error:  # whatever a parser makes of a bad page, it is the page's affair
             row.reason, row.detail = "extract_error", _describe(error)
             return row

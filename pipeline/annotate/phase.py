@@ -14,6 +14,7 @@ import orjson
 
 from pipeline import schema
 from pipeline.annotate.derived import MADE_OF, MEASURES, DerivedWriters, load_kernels
+from pipeline.annotate.extract.engines import MAIN_TEXT, NEVER
 from pipeline.annotate.quarantine import Quarantine
 from pipeline.annotate.read.records import UnreadableSplit
 from pipeline.annotate.split import TASK_VERSION, SplitResult, identify_again, lend_sandbox, read_documents
@@ -47,7 +48,7 @@ def documents_made_of(job: Job, source: Source, spans: Sequence[Span]) -> str:
     annotate, gate = job.recipe.annotate, job.recipe.annotate.gate
     limits = (annotate.max_record_bytes, annotate.max_page_bytes, annotate.max_ratio)
     sandbox = (annotate.cpu_seconds, annotate.memory_bytes)
-    engine = (annotate.engine, version(annotate.engine)) if source.format in ("warc", "html") else ()
+    engine = _engine_made_of(job) if source.format in ("warc", "html") else ()
     gated = (gate, job.recipe.seed, job.hashes[annotate.language_model] if gate.languages else "")
     read = (
         source.name,
@@ -56,6 +57,19 @@ def documents_made_of(job: Job, source: Source, spans: Sequence[Span]) -> str:
         [(span.path, span.start, span.end, span.identity) for span in spans],
     )
     return fingerprint(TASK_VERSION, read, limits, sandbox, engine, gated)
+
+
+def _engine_made_of(job: Job) -> tuple[object, ...]:
+    """What decides how a page is read: the engine's version or model, and what reads doubtful pages."""
+    annotate = job.recipe.annotate
+    if annotate.engine != MAIN_TEXT:
+        return annotate.engine, version(annotate.engine)
+    falls_back = annotate.fallback_doubt < NEVER
+    return (
+        annotate.engine,
+        job.hashes[MAIN_TEXT],
+        (annotate.fallback_doubt, version("trafilatura")) if falls_back else (),
+    )
 
 
 def _plan(job: Job) -> Iterator[tuple[int, bytes]]:

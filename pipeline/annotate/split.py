@@ -55,6 +55,7 @@ def lend_sandbox(annotate: Annotate, model_sha256: str) -> Iterator[Sandbox]:
     settings = orjson.dumps(
         {
             "engine": annotate.engine,
+            "fallback_doubt": annotate.fallback_doubt,
             "max_page_bytes": annotate.max_page_bytes,
             "max_ratio": annotate.max_ratio,
             "language_model": str(find_language_model(annotate.language_model)),

@@ -1,17 +1,32 @@
 """The engines that take the main text out of an HTML page; a recipe names one.
 
+main_text (ours, see main_text.py): formulas, lists, tables and code kept, time that grows with the page only.
 resiliparse: 1.1 to 1.5 ms a page of 25 kB. trafilatura: 15 to 22 ms, the better text on news and blogs (F1
-.960 against .917 on 181 pages, and about equal on documentation). Both depend on the page only, not on what
-came before: trafilatura's own deduplication, which remembers earlier pages, stays off.
+.960 against .917 on 181 pages, and about equal on documentation). tests/benchmarks/extraction.py compares
+them. All depend on the page only, not on what came before: trafilatura's own deduplication, which remembers
+earlier pages, stays off.
 
-Limits: no formulas; tables come out as lines of cells. Deep nesting costs resiliparse time that grows with
-the square of the depth (10,000 open <div>: 3 s), which only the sandbox's CPU limit ends.
+Limits of the others: no formulas; tables come out as lines of cells. Deep nesting costs resiliparse time that
+grows with the square of the depth (10,000 open <div>: 3 s), which only the sandbox's CPU limit ends.
 """
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
+
+if TYPE_CHECKING:
+    from pipeline.annotate.extract.main_text import Extract
+
+MAIN_TEXT = "main_text"
+MAIN_TEXT_MODEL = Path(__file__).with_name("main_text.npz")
+NEVER = 0.5  # a doubt that no page exceeds
+
+
+class PageRefused(ValueError):
+    """A page that the engine will not read; its text is the reason, for the ledger."""
 
 
 def extract_with_resiliparse(page: str, url: str) -> tuple[str, str]:
@@ -46,7 +61,36 @@ def extract_with_trafilatura(page: str, url: str) -> tuple[str, str]:
     return text or "", HTMLTree.parse(page).title or ""
 
 
+def extract_with_main_text(page: str, url: str) -> tuple[str, str]:
+    """(main text, title) of a page; "" where there is none. Does not use the URL."""
+    own = _read_page(page)
+    return own.text, own.title
+
+
+def main_text_or_trafilatura(doubt: float) -> Callable[[str, str], tuple[str, str]]:
+    """Our engine, with trafilatura for pages that it has more doubt of than this (0 to 0.5)."""
+
+    def extract(page: str, url: str) -> tuple[str, str]:
+        own = _read_page(page)
+        if not own.is_unsure(doubt):
+            return own.text, own.title
+        return extract_with_trafilatura(page, url)[0] or own.text, own.title
+
+    return extract
+
+
+def _read_page(page: str) -> "Extract":
+    from pipeline.annotate.extract.main_text import extract_page  # loads Numba and the models
+    from pipeline.kernels.html_scan import TooManyBlocks
+
+    try:
+        return extract_page(page)
+    except TooManyBlocks as error:
+        raise PageRefused("too_many_blocks") from error
+
+
 ENGINES: dict[str, Callable[[str, str], tuple[str, str]]] = {
+    MAIN_TEXT: extract_with_main_text,
     "resiliparse": extract_with_resiliparse,
     "trafilatura": extract_with_trafilatura,
 }

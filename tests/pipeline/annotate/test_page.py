@@ -93,6 +93,17 @@ def test_an_exception_in_the_engine_is_one_record_s_affair(monkeypatch: pytest.M
     assert detail.startswith("ValueError: no?[31m xxx") and len(detail) == 200
 
 
+def test_a_page_that_the_engine_refuses_has_the_engine_s_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(text: str, url: str) -> tuple[str, str]:
+        if text != "<p>":
+            raise page.PageRefused("too_many_blocks")
+        return "", ""
+
+    monkeypatch.setitem(page.ENGINES, "resiliparse", refuse)
+    batch = run([frame("html", b"any")])
+    assert batch["reason"].to_pylist() == ["too_many_blocks"]
+
+
 def test_running_out_of_memory_is_left_to_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     def exhaust(text: str, url: str) -> tuple[str, str]:
         if text != "<p>":
@@ -153,7 +164,7 @@ def test_settings_that_cannot_work_are_refused() -> None:
         open_task(encode(SETTINGS, language_model_sha256="0" * 64))
 
 
-@pytest.mark.parametrize("engine", ["resiliparse", "trafilatura"])
+@pytest.mark.parametrize("engine", ["main_text", "resiliparse", "trafilatura"])
 def test_in_the_sandbox(engine: str) -> None:
     settings = encode(SETTINGS, engine=engine, max_page_bytes=10_000_000, max_tags=10_000_000)
     limits = Limits(cpu_seconds=1.0, memory_bytes=1 << 30)
