@@ -39,7 +39,7 @@ from train.metrics import NonFiniteError, Recorder
 from train.optimizer import SpikeGuard, build_optimizer
 from train.order import ORDER
 from train.parallel import World, open_world, prepare
-from train.rows import DataError, TokenRows
+from train.rows import TokenRows
 from train.schedule import learning_rate
 from train.validation import token_bytes, validate, vocabulary_file
 
@@ -252,18 +252,6 @@ def print_places(places: Sequence[Place], file: Any) -> None:
         print(f"sample {place.sample}  {place.name}  {place.folder}  documents {told}", file=file)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="a packaged recipe by name, or a TOML file")
-    parser.add_argument("--data", metavar="DIR", help="output folder of a `sluice run` (data.sources)")
-    parser.add_argument("--output", metavar="DIR", help="folder of the training run (output)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", help="change one key of the recipe"
-    )
-    parser.add_argument(
-        "--skip", action="append", default=[], metavar="A:B", help="leave out samples A to B-1 (data.skip)"
-    )
-
-
 def config_of(options: argparse.Namespace) -> Config:
     """The recipe with what the command line changes in it."""
     config = load_config(options.recipe, options.set)
@@ -274,15 +262,7 @@ def config_of(options: argparse.Namespace) -> Config:
     return dataclasses.replace(config, data=data, output=options.output or config.output)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="pretrain", description="Pretrain a model on token shards.")
-    add_arguments(parser)
-    try:
-        return pretrain(config_of(parser.parse_args(arguments)))
-    except (ConfigError, DataError, CheckpointError) as error:
-        print(error, file=sys.stderr)
-        return 2
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from train.cli import main
+
+    sys.exit(main(["pretrain", *sys.argv[1:]]))
