@@ -104,7 +104,7 @@ def test_what_is_no_language_model_fails_before_work(content: bytes, why: str, t
 def test_codes_are_those_of_the_model(tiny: Path) -> None:
     recipe = load_recipe("quickstart")
     check_languages(recipe)
-    other = replace(recipe, annotate=replace(recipe.annotate, language_model=str(tiny)))
+    other = replace(recipe, annotate=replace(recipe.annotate, language_model=str(tiny), perplexity={}))
     with pytest.raises(RecipeError, match=r"decide\.thresholds\.web: .*tiny\.bin has no language 'en'"):
         check_languages(other)
     table = {"web": {"cmn_Hani": Thresholds(languages=("cmn_Hani", "yue_Hans"))}}

@@ -42,7 +42,7 @@ def test_ascii_is_the_first_block() -> None:
         ("\u200c\u200d\u00ad\ufe0f\u200e", unicode.JOINER),
         (" \t\n\u00a0\u3000", unicode.SPACE),
         (",(、", unicode.PUNCTUATION),
-        ("。！", unicode.PUNCTUATION | unicode.TERMINAL),
+        ("。！", unicode.PUNCTUATION | unicode.TERMINAL | unicode.SENTENCE_END),
         ("•‣", unicode.PUNCTUATION | unicode.BULLET),
         ("$€😀", unicode.SYMBOL),
         ("中龥々〆\U00020000\U00031350", unicode.LETTER | unicode.HAN),
