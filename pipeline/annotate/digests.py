@@ -140,9 +140,9 @@ def host_and_rest(url: str) -> tuple[str, str]:
     names (IDNA 2003, whose tables are frozen in the standard library). Never fails; no host is "".
     """
     url = url.strip()
-    place = _SCHEME.sub(
-        "", canonical_url(url if _SCHEME.match(url) else "http://" + url.removeprefix("//")), count=1
-    )
+    canonical = canonical_url(url if _SCHEME.match(url) else "http://" + url.removeprefix("//"))
+    scheme = _SCHEME.match(canonical)  # not searched for: that costs the square of the length
+    place = canonical[scheme.end() :] if scheme else canonical
     end = _HOST_END.search(place)
     assert end is not None  # the end of the string is one
     host = unquote(_PORT.sub("", place[: end.start()].rpartition("@")[2])).rstrip(".").lower()
