@@ -204,5 +204,5 @@ def test_a_run_that_is_not_there_or_not_finished(small_run, tmp_path, capsys) ->
     assert main(["sample", str(tmp_path)]) == 2
     (tmp_path / "plan.json").write_bytes((small_run / "plan.json").read_bytes())
     assert main(["sample", str(tmp_path)]) == 2
-    told = capsys.readouterr().err.replace("\n", " ")
+    told = " ".join(capsys.readouterr().err.split())
     assert "holds no run" in told and "is not finished" in told
