@@ -99,7 +99,8 @@ def measure_speed(data: Path, count: int) -> dict[str, float]:
             classifier.probabilities(pages[:2])
             ours += milliseconds(lambda c=classifier, p=pages: c.probabilities(p), len(pages))
             theirs += library_milliseconds(path, few)
-        count_flagged(pages[:2], table), mask_personal_data(pages[:2])
+        count_flagged(pages[:2], table)
+        mask_personal_data(pages[:2])
         times = {
             "classifiers": ours,
             "library": theirs,
