@@ -87,6 +87,7 @@ def test_truncated_bodies_are_kept_and_flagged(coding):
         gzip.compress(PAGE)[:10],
         b"\x1f\x8b\x08\xff",
     ],
+    ids=["overwritten", "a header alone", "flags that are not"],
 )
 def test_damaged_bodies_are_refused(body):
     assert decode(response(body, "Content-Encoding: gzip")) == "bad_content_encoding"

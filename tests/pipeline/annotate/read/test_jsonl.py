@@ -111,6 +111,7 @@ def test_fields_are_read_by_their_names(read_file):
         (zstandard.compress(CONTENT + b"x" * (30 << 20)), "ratio_cap"),
         (gzip.compress(b""), "empty_member"),
     ],
+    ids=["cut gzip", "bad sum", "more behind", "cut zstd", "gzip bomb", "zstd bomb", "empty member"],
 )
 def test_damage_ends_a_compressed_file(read_file, content, reason):
     reading = read_file(content, format="jsonl")
