@@ -58,9 +58,8 @@ def sum_features(text: pa.Array, model: LinearModel) -> tuple[NDArray[np.int64],
     buffers = text_buffers(text)
     sums = np.zeros((len(text), model.rows.shape[1]), np.int64)
     counts = np.zeros(len(text), np.int64)
-    _sum_documents(
-        buffers.offsets, buffers.bytes, model, _LABEL_BYTES, _END_BYTES, np.empty(16, np.uint64), sums, counts
-    )
+    partial = np.empty(MAX_WORD_NGRAMS, np.uint64)
+    _sum_documents(buffers.offsets, buffers.bytes, model, _LABEL_BYTES, _END_BYTES, partial, sums, counts)
     return sums, counts
 
 
@@ -114,24 +113,41 @@ def is_white(byte):
 
 
 @kernel
+def bracketed(text, start, size, at):
+    """Byte `at` of a word of `size` bytes with the brackets about it; the word begins at `start`."""
+    return _BEGIN_WORD if at == 0 else _END_WORD if at == size - 1 else np.int64(text[start + at - 1])
+
+
+@kernel
+def extend_run(text, start, size, at, hashed):
+    """A run of characters with the character at byte `at` of the bracketed word: (its hash, its end)."""
+    hashed = hash_byte(hashed, bracketed(text, start, size, at))
+    at += 1
+    while at < size - 1 and text[start + at - 1] & 0xC0 == 0x80:
+        hashed = hash_byte(hashed, np.int64(text[start + at - 1]))
+        at += 1
+    return hashed, at
+
+
+@kernel
+def is_feature(characters, first, end, size, least):
+    """Whether a run from byte `first` to `end` is long enough, and more than a bracket."""
+    return characters >= least and not (characters == 1 and (first == 0 or end == size))
+
+
+@kernel
 def add_character_runs(text, start, end, model, sums):
     """Adds the runs of characters of one word with its brackets (Dictionary::computeSubwords)."""
     bucket, least, most = model.shape[1], model.shape[2], model.shape[3]
     count = np.int64(0)
     size = end - start + 2
     for first in range(size):
-        lead = _BEGIN_WORD if first == 0 else _END_WORD if first == size - 1 else text[start + first - 1]
-        if lead & 0xC0 == 0x80:
+        if bracketed(text, start, size, first) & 0xC0 == 0x80:
             continue
         hashed, at, characters = FNV_BASIS, first, np.int64(1)
         while at < size and characters <= most:
-            byte = _BEGIN_WORD if at == 0 else _END_WORD if at == size - 1 else np.int64(text[start + at - 1])
-            hashed = hash_byte(hashed, byte)
-            at += 1
-            while at < size - 1 and text[start + at - 1] & 0xC0 == 0x80:
-                hashed = hash_byte(hashed, np.int64(text[start + at - 1]))
-                at += 1
-            if characters >= least and not (characters == 1 and (first == 0 or at == size)):
+            hashed, at = extend_run(text, start, size, at, hashed)
+            if is_feature(characters, first, at, size, least):
                 row = bucket_row(np.int64(hashed) % bucket, model)
                 if row >= 0:
                     count += 1

@@ -17,8 +17,11 @@ from pipeline.kernels.classifier import (
     FNV_BASIS,
     LABEL,
     LinearModel,
+    bracketed,
+    extend_run,
     find_entry,
     hash_byte,
+    is_feature,
     is_label,
     is_white,
 )
@@ -72,18 +75,12 @@ def _list_runs(text, start, end, model, features, count):
     words, bucket, least, most = model.shape[0], model.shape[1], model.shape[2], model.shape[3]
     size = end - start + 2
     for first in range(size):
-        lead = 0x3C if first == 0 else 0x3E if first == size - 1 else np.int64(text[start + first - 1])
-        if lead & 0xC0 == 0x80:
+        if bracketed(text, start, size, first) & 0xC0 == 0x80:
             continue
         hashed, at, characters = FNV_BASIS, first, np.int64(1)
         while at < size and characters <= most:
-            byte = 0x3C if at == 0 else 0x3E if at == size - 1 else np.int64(text[start + at - 1])
-            hashed = hash_byte(hashed, byte)
-            at += 1
-            while at < size - 1 and text[start + at - 1] & 0xC0 == 0x80:
-                hashed = hash_byte(hashed, np.int64(text[start + at - 1]))
-                at += 1
-            if characters >= least and not (characters == 1 and (first == 0 or at == size)):
+            hashed, at = extend_run(text, start, size, at, hashed)
+            if is_feature(characters, first, at, size, least):
                 features[count] = words + np.int64(hashed) % bucket
                 count += 1
             characters += 1
