@@ -151,6 +151,12 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def check_sha256(path: Path, sha256: str, what: str) -> None:
+    """ValueError if the file, a `what`, has another sha256 (hexadecimal); OSError if it cannot be read."""
+    if (found := file_sha256(path)) != sha256.lower():
+        raise ValueError(f"{path} has sha256 {found}, not {sha256}: not the {what} that was asked for")
+
+
 def read_batches(
     storage: Storage, part: PartFile, *, columns: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:

@@ -28,6 +28,7 @@ from pipeline.kernels.lm import (
     insert_ngrams,
     open_table,
 )
+from pipeline.parts import check_sha256
 from pipeline.schema import LM_STEPS
 
 FORMAT = "sluice-lm-1"
@@ -125,12 +126,7 @@ def read_header(path: Path) -> TableHeader:
 @lru_cache(maxsize=8)
 def open_model(path: Path, sha256: str) -> LanguageModel:
     """The model of a file whose sha256 is as given, mapped into memory. Raises ValueError if it is not."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        raise ValueError(
-            f"{path} has sha256 {found}, not {sha256}: not the language model that was asked for"
-        )
+    check_sha256(path, sha256, "language model")
     header = read_header(path)
     table = np.memmap(path, np.uint64, "r", offset=_HEADER_BYTES)
     return open_table(np.asarray(table), order=header.order, salt=header.salt)

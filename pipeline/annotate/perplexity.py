@@ -14,7 +14,6 @@ packaged ones take 3.3 MB each). KenLM called the ordinary way, with cc_net's no
 to 3 ms for that.
 """
 
-import hashlib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from pipeline.config import Recipe
 from pipeline.kernels.buffers import TextBuffers
 from pipeline.kernels.lm import open_table, score_lines
 from pipeline.kernels.lm_text import PUNCTUATION, tokenize_text
+from pipeline.parts import check_sha256
 from pipeline.schema import LM_STEPS
 
 PACKAGED = {"sluice-en": "sluice-en.lm", "sluice-zh": "sluice-zh.lm"}
@@ -187,16 +187,9 @@ def warm_scoring() -> None:
 # --- other people's models ----------------------------------------------------------------------------------
 
 
-def _check_sha256(path: str, sha256: str) -> None:
-    with Path(path).open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        raise ValueError(f"{path} has sha256 {found}, not {sha256}: not the model that was asked for")
-
-
 @lru_cache(maxsize=8)
 def _open_kenlm(path: str, sha256: str) -> Any:
-    _check_sha256(path, sha256)
+    check_sha256(Path(path), sha256, "language model")
     return _load_kenlm(path)
 
 
@@ -211,7 +204,7 @@ def _load_kenlm(path: str) -> Any:
 
 @lru_cache(maxsize=8)
 def _open_pieces(path: str, sha256: str) -> Any:
-    _check_sha256(path, sha256)
+    check_sha256(Path(path), sha256, "model of pieces")
     return _load_pieces(path)
 
 

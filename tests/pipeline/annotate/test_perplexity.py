@@ -128,7 +128,7 @@ def test_kenlm_binaries_are_scored_by_kenlm() -> None:
     lines = [["ax by . 00", "never seen"], [], ["ax", "ax"]]
     assert tokens.to_pylist() == [8, 0, 4]
     assert cost.to_pylist() == [sum(round(-theirs.score(line) * LM_STEPS) for line in of) for of in lines]
-    with pytest.raises(ValueError, match="not the model that was asked for"):
+    with pytest.raises(ValueError, match="not the language model that was asked for"):
         score_documents(pa.array(texts), pa.array(["en"] * 3), {"en": ModelFile(TINY, "00")})
 
 
