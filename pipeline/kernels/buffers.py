@@ -6,6 +6,7 @@ writer): such a column is copied with its nulls emptied, so that a kernel never 
 not there.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,13 @@ def text_array(buffers: TextBuffers) -> pa.LargeStringArray:
     documents = len(buffers.offsets) - 1
     return pa.LargeStringArray.from_buffers(
         documents, pa.py_buffer(np.ascontiguousarray(buffers.offsets)), pa.py_buffer(buffers.bytes)
+    )
+
+
+def count_batch(counts: NDArray[np.generic], names: Iterable[str]) -> pa.RecordBatch:
+    """What a kernel counted, [documents, names], as columns of those names."""
+    return pa.RecordBatch.from_arrays(
+        [pa.array(column) for column in np.ascontiguousarray(counts.T)], names=list(names)
     )
 
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from pipeline.counts import C4_COUNTS
 from pipeline.kernels import unicode_classes as unicode
-from pipeline.kernels.buffers import text_buffers
+from pipeline.kernels.buffers import count_batch, text_buffers
 from pipeline.kernels.jit import kernel
 from pipeline.kernels.lines import find_newline
 from pipeline.kernels.phrases import Phrases, meaning_at, phrase_table
@@ -55,8 +55,7 @@ def measure_c4(text: pa.Array) -> pa.RecordBatch:
     buffers = text_buffers(text)
     counts = np.zeros((len(text), len(C4_COUNTS)), np.uint32)
     _measure_documents(buffers.offsets, buffers.bytes, unicode.load_tables(), _phrases(), counts)
-    columns = [pa.array(column) for column in np.ascontiguousarray(counts.T)]
-    return pa.RecordBatch.from_arrays(columns, names=list(C4_COUNTS))
+    return count_batch(counts, C4_COUNTS)
 
 
 @kernel

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.counts import CHINESE_COUNTS
 from pipeline.kernels import unicode_classes as unicode
-from pipeline.kernels.buffers import read_only, text_buffers
+from pipeline.kernels.buffers import count_batch, read_only, text_buffers
 from pipeline.kernels.jit import kernel
 from pipeline.kernels.repetition import all_candidates, count_occurrences, next_candidates, ngram_tables
 from pipeline.kernels.words import mix_bits, read_character
@@ -41,8 +41,7 @@ def measure_chinese(text: pa.Array) -> pa.RecordBatch:
         np.zeros(8, np.int64),
         counts,
     )
-    columns = [pa.array(column) for column in np.ascontiguousarray(counts.T)]
-    return pa.RecordBatch.from_arrays(columns, names=list(CHINESE_COUNTS))
+    return count_batch(counts, CHINESE_COUNTS)
 
 
 @cache

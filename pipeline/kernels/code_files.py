@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.counts import CODE_COUNTS
-from pipeline.kernels.buffers import text_buffers
+from pipeline.kernels.buffers import count_batch, text_buffers
 from pipeline.kernels.jit import kernel
 from pipeline.kernels.lines import NEWLINE
 from pipeline.kernels.phrases import Phrases, meaning_at, phrase_table
@@ -34,8 +34,7 @@ def measure_code(text: pa.Array) -> pa.RecordBatch:
     buffers = text_buffers(text)
     counts = np.zeros((len(text), len(CODE_COUNTS)), np.uint32)
     _measure_documents(buffers.offsets, buffers.bytes, _phrases(), counts)
-    columns = [pa.array(column) for column in np.ascontiguousarray(counts.T)]
-    return pa.RecordBatch.from_arrays(columns, names=list(CODE_COUNTS))
+    return count_batch(counts, CODE_COUNTS)
 
 
 @kernel

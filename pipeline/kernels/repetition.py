@@ -108,12 +108,19 @@ def count_occurrences(hashes, size, candidates, tables):
 
 
 @kernel
-def _top_characters(words, size, candidates, tables):
+def most_frequent(candidates, tables):
+    """(position, times) of the first n-gram that occurs most often; (0, 1) where none occurs twice."""
     best, most = np.int64(0), np.int64(1)
     for place in range(candidates):
         position = tables.candidates[place]
         if tables.times[position] > most:
             best, most = np.int64(position), np.int64(tables.times[position])
+    return best, most
+
+
+@kernel
+def _top_characters(words, size, candidates, tables):
+    best, most = most_frequent(candidates, tables)
     return most * (words.starts[best + size] - words.starts[best] + size - 1)
 
 

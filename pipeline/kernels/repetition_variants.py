@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.counts import DCLM_COUNTS, DOLMA_COUNTS
 from pipeline.kernels import unicode_classes as unicode
-from pipeline.kernels.buffers import text_buffers
+from pipeline.kernels.buffers import count_batch, text_buffers
 from pipeline.kernels.jit import kernel
 from pipeline.kernels.repetition import (
     FIRST_TOP,
@@ -23,6 +23,7 @@ from pipeline.kernels.repetition import (
     LAST_TOP,
     all_candidates,
     count_occurrences,
+    most_frequent,
     next_candidates,
     ngram_tables,
 )
@@ -50,7 +51,7 @@ def measure_dclm(text: pa.Array) -> pa.RecordBatch:
         np.zeros(_NO_FOUND, np.uint32),
         counts,
     )
-    return _as_batch(counts, list(DCLM_COUNTS))
+    return count_batch(counts, DCLM_COUNTS)
 
 
 def measure_dolma(text: pa.Array) -> pa.RecordBatch:
@@ -61,11 +62,7 @@ def measure_dolma(text: pa.Array) -> pa.RecordBatch:
     _measure_dolma(
         buffers.offsets, buffers.bytes, unicode.load_tables(), words, ngram_tables(len(words.hashes)), counts
     )
-    return _as_batch(counts, list(DOLMA_COUNTS))
-
-
-def _as_batch(counts: np.ndarray, names: list[str]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array(c) for c in np.ascontiguousarray(counts.T)], names=names)
+    return count_batch(counts, DOLMA_COUNTS)
 
 
 @kernel
@@ -120,7 +117,8 @@ def _measure_dolma(offsets, text, tables, words, ngrams, counts):
                 break
             count_occurrences(words.hashes, size, candidates, ngrams)
             if size <= LAST_TOP:
-                found[size - FIRST_TOP] = _first_top(words, size, candidates, ngrams)
+                best, most = most_frequent(candidates, ngrams)
+                found[size - FIRST_TOP] = most * (words.starts[best + size] - words.starts[best])
             else:
                 at = _TOPS + size - _FIRST_DUPLICATE
                 for place in range(candidates):
@@ -130,16 +128,6 @@ def _measure_dolma(offsets, text, tables, words, ngrams, counts):
                 for position in range(count - size + 1):
                     found[at + _DUPLICATES] += words.starts[position + size] - words.starts[position]
             candidates = next_candidates(size, count, candidates, ngrams)
-
-
-@kernel
-def _first_top(words, size, candidates, ngrams):
-    best, most = np.int64(0), np.int64(1)
-    for place in range(candidates):
-        position = ngrams.candidates[place]
-        if ngrams.times[position] > most:
-            best, most = np.int64(position), np.int64(ngrams.times[position])
-    return most * (words.starts[best + size] - words.starts[best])
 
 
 @kernel

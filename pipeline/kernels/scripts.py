@@ -31,7 +31,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.counts import SCRIPT_COUNTS
-from pipeline.kernels.buffers import read_only, text_buffers
+from pipeline.kernels.buffers import count_batch, read_only, text_buffers
 from pipeline.kernels.fold import HANS_TABLE
 from pipeline.kernels.jit import count_zeros, kernel, load_eight
 from pipeline.kernels.unicode_classes import HANGUL, KANA, LETTER, classify
@@ -70,9 +70,7 @@ def count_scripts(text: pa.Array) -> pa.RecordBatch:
         raise ValueError(f"document {lengths.argmax()} of the batch is too long: counts are 32 bits wide")
     counts = np.zeros((len(text), _COLUMNS), np.uint32)
     _count_documents(buffers.offsets, buffers.bytes, load_classes(), np.zeros(256, np.int64), counts)
-    return pa.RecordBatch.from_arrays(
-        [pa.array(column) for column in np.ascontiguousarray(counts.T)], names=list(SCRIPT_COUNTS)
-    )
+    return count_batch(counts, SCRIPT_COUNTS)
 
 
 @cache

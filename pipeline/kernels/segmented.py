@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipeline.counts import JIEBA_COUNTS
 from pipeline.kernels import count_columns as column
 from pipeline.kernels import unicode_classes as unicode
-from pipeline.kernels.buffers import text_buffers
+from pipeline.kernels.buffers import count_batch, text_buffers
 from pipeline.kernels.jit import kernel
 from pipeline.kernels.repetition import count_ngrams, ngram_tables
 from pipeline.kernels.repetition_variants import list_spaced
@@ -32,8 +32,7 @@ def measure_segmented(text: pa.Array) -> pa.RecordBatch:
     _measure_documents(
         buffers.offsets, buffers.bytes, *tables, words, ngram_tables(len(words.hashes)), found, counts
     )
-    columns = [pa.array(made) for made in np.ascontiguousarray(counts.T)]
-    return pa.RecordBatch.from_arrays(columns, names=list(JIEBA_COUNTS))
+    return count_batch(counts, JIEBA_COUNTS)
 
 
 @kernel

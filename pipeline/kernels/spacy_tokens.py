@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from pipeline.counts import SPACY_COUNTS
 from pipeline.kernels import unicode_classes as unicode
-from pipeline.kernels.buffers import read_only, text_buffers
+from pipeline.kernels.buffers import count_batch, read_only, text_buffers
 from pipeline.kernels.jit import kernel
 from pipeline.kernels.word_list import STOP_WORDS
 from pipeline.kernels.words import decode
@@ -54,8 +54,7 @@ def measure_spacy(text: pa.Array) -> pa.RecordBatch:
     longest = int(np.diff(buffers.offsets).max(initial=0))
     points, flags = np.empty(longest, np.int32), np.empty(longest, np.uint8)
     _measure_documents(buffers.offsets, buffers.bytes, *tables, points, flags, counts)
-    columns = [pa.array(column) for column in np.ascontiguousarray(counts.T)]
-    return pa.RecordBatch.from_arrays(columns, names=list(SPACY_COUNTS))
+    return count_batch(counts, SPACY_COUNTS)
 
 
 @cache

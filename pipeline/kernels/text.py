@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.counts import TEXT_COUNTS
 from pipeline.kernels import count_columns as column
 from pipeline.kernels import unicode_classes as unicode
-from pipeline.kernels.buffers import read_only, text_buffers
+from pipeline.kernels.buffers import count_batch, read_only, text_buffers
 from pipeline.kernels.jit import kernel
 from pipeline.kernels.lines import ELLIPSIS, FULL_STOP, NEWLINE, count_lines, seen_tables
 from pipeline.kernels.repetition import count_ngrams, ngram_tables
@@ -58,9 +58,7 @@ def measure_text(text: pa.Array) -> pa.RecordBatch:
         np.empty(0x80, np.int64),
         counts,
     )
-    return pa.RecordBatch.from_arrays(
-        [pa.array(column) for column in np.ascontiguousarray(counts.T)], names=list(TEXT_COUNTS)
-    )
+    return count_batch(counts, TEXT_COUNTS)
 
 
 @cache

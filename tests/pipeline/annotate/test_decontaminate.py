@@ -148,7 +148,11 @@ def test_without_an_index_nothing_is_found() -> None:
         ("csv", b"question,answer\na,\xff\n", ["questions.csv"]),
         ("csv", b"id,answer\na,b\n", ["no record has 'question'", "id, answer"]),
         ("jsonl.gz", b"no gzip", ["questions.jsonl.gz, behind line 0"]),
-        ("jsonl.gz", gzip.compress(b'{"question": "a"}\n' * 9, mtime=0)[:-9], ["questions.jsonl.gz, behind line"]),
+        (
+            "jsonl.gz",
+            gzip.compress(b'{"question": "a"}\n' * 9, mtime=0)[:-9],
+            ["questions.jsonl.gz, behind line"],
+        ),
         ("parquet", b"no parquet", ["questions.parquet, behind line 0"]),
     ],
 )
