@@ -12,9 +12,9 @@ then says "Only accept returning of array passed into the function" or "NRT requ
 
 Numba's cache is pickle: whoever can write the folder can run code as us. So it is private (0700), and a
 folder that belongs to another user, or that others may write to, is refused. Numba looks only at a function's
-own file for changes; the folder's name therefore carries a digest of every source file that defines a kernel,
-and a kernel that inlines a changed one from another file is compiled again. Old folders may be deleted at any
-time.
+own file for changes, but kernels of other files are compiled into it, and their constants. So every module
+has a folder of its own, whose name carries a digest of the module and of all that it imports of ours: what
+depends on a change is compiled again, and nothing else. Old folders may be deleted at any time.
 
 The processor is pinned: every x86 host with AVX2 runs the same code, never "whatever this host has". Results
 do not depend on it (kernels compute in integers), the cache and the speed do. `TARGET` goes into the
@@ -23,8 +23,10 @@ manifest. NUMBA_BOUNDSCHECK=1 compiles checked kernels into a folder of their ow
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +37,9 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+_ROOT = Path(__file__).resolve().parents[2]
+_IMPORT = re.compile(r"^from ((?:pipeline|tokenizer_build)[\w.]*) import (\([^)]*\)|.*)$", re.MULTILINE)
 
 # The x86-64 psABI's level 3 (Haswell, 2013, and every server since), in LLVM's names.
 _LEVEL_3_FEATURES = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
@@ -48,15 +53,28 @@ def pinned_target() -> str:
     return "x86-64-v3" if all(features.get(name, False) for name in _LEVEL_3_FEATURES) else "generic"
 
 
-def source_digest() -> str:
-    """Twelve hex digits over the source files that define kernels, in the order of packages and paths."""
-    here = Path(__file__).resolve()
+@cache
+def _own_imports(path: Path) -> frozenset[Path]:
+    """Our modules that a source file imports, by whole lines `from a.b import c`."""
+    found = set()
+    for module, names in _IMPORT.findall(path.read_text()):
+        folder = _ROOT.joinpath(*module.split("."))
+        beside = (folder / f"{name}.py" for name in re.findall(r"\w+", names))
+        found |= {file for file in (folder.with_suffix(".py"), *beside) if file.is_file()}
+    return frozenset(found)
+
+
+@cache
+def source_digest(path: Path) -> str:
+    """Twelve hex digits over a source file and all that it imports of ours, in the order of their paths."""
+    files, waiting = {path}, [path]
+    while waiting:
+        new = _own_imports(waiting.pop()) - files
+        files |= new
+        waiting += new
     digest = hashlib.blake2b(digest_size=6)
-    for package in (here.parents[1], here.parents[2] / "tokenizer_build"):
-        for path in sorted(package.rglob("*.py")):
-            source = path.read_bytes()
-            if b"pipeline.kernels.jit import" in source or path.parent == here.parent:
-                digest.update(hashlib.blake2b(source).digest())
+    for file in sorted(files):
+        digest.update(hashlib.blake2b(file.read_bytes()).digest())
     return digest.hexdigest()
 
 
@@ -79,21 +97,33 @@ def cache_folder() -> Path:
     """Where machine code is kept: under $SLUICE_CACHE, else ~/.cache/sluice."""
     root = Path(os.environ.get("SLUICE_CACHE") or Path.home() / ".cache" / "sluice")
     checked = "-checked" if os.environ.get("NUMBA_BOUNDSCHECK", "0") not in ("", "0") else ""
-    return private_folder(root / f"numba-{numba.__version__}-{source_digest()}{checked}")
+    return private_folder(root / f"numba-{numba.__version__}{checked}")
+
+
+def _keep_code_of(function: Callable[..., Any]) -> None:
+    """Points Numba to the folder of a function's module.
+
+    Through the environment, because Numba reads it again whenever it finds it changed, and would forget
+    attributes.
+    """
+    path = Path(function.__code__.co_filename).resolve()
+    folder = str(_CACHE / f"{path.stem}-{source_digest(path)}")
+    if os.environ.get("NUMBA_CACHE_DIR") != folder:
+        os.environ["NUMBA_CACHE_DIR"] = folder
+        numba.config.reload_config()  # type: ignore[attr-defined]
 
 
 TARGET = pinned_target()
-
-# Through the environment, because Numba reads it again whenever it finds it changed, and would forget
-# attributes.
+_CACHE = cache_folder()
 os.environ["NUMBA_CPU_NAME"] = TARGET
 os.environ["NUMBA_CPU_FEATURES"] = ""
-os.environ["NUMBA_CACHE_DIR"] = str(cache_folder())
+os.environ["NUMBA_CACHE_DIR"] = str(_CACHE)
 numba.config.reload_config()  # type: ignore[attr-defined]
 
 
 def kernel(function: Kernel) -> Kernel:
     """Compile `function` at its first call, without GIL, fast-math or allocation, and keep its code."""
+    _keep_code_of(function)
     return numba.njit(nogil=True, cache=True, fastmath=False, _nrt=False)(function)  # type: ignore[return-value]
 
 
@@ -102,6 +132,7 @@ def inlined(function: Kernel) -> Kernel:
 
     For what is called once per word or token and takes many arrays: a call hands over seven words for each.
     """
+    _keep_code_of(function)
     options = {"nogil": True, "cache": True, "fastmath": False, "_nrt": False, "forceinline": True}
     return numba.njit(**options)(function)  # type: ignore[return-value]
 
