@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def kill_at(output: Path, rows: int, workers: int) -> None:
     running = start(output, workers)
     while len(commit_rows(output)) < rows and running.poll() is None:
         time.sleep(0.002)
-    os.killpg(running.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it ended by itself, which the assertion below judges
+        os.killpg(running.pid, signal.SIGKILL)
     _, errors = running.communicate()
     assert running.returncode in (-signal.SIGKILL, 0), errors.decode()
 
@@ -51,9 +53,9 @@ def run_to_end(output: Path, workers: int) -> None:
 
 
 def test_killed_again_and_again(small_run: Path, said_by, tmp_path: Path) -> None:
-    """One folder, killed at five seeded moments of its way."""
+    """One folder, killed at three seeded moments of its way."""
     whole = len(commit_rows(small_run))
-    moments = sorted(random.Random(20).sample(range(1, whole), 5))
+    moments = sorted(random.Random(20).sample(range(1, whole), 3))
     before: dict[str, int] = {}
     for number, moment in enumerate(moments):
         kill_at(tmp_path, moment, workers=1 + number % 2)

@@ -182,6 +182,7 @@ def test_a_document_tells_what_it_shares(tree: dict[str, Any], tmp_path: Path) -
     assert "quiz.jsonl, line 3" in drawn.getvalue()
 
 
+@pytest.mark.slow
 def test_simulated_is_what_a_run_then_does(tree: dict[str, Any], tmp_path: Path) -> None:
     run_tree(tree, tmp_path / "out")
     job = open_run(str(tmp_path / "out"))

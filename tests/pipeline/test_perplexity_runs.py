@@ -110,7 +110,7 @@ def test_parts_and_workers_change_nothing(
     corpus: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     annotate = recipe_of(corpus).annotate.perplexity
-    cut = recipe_of(corpus, annotate={"perplexity": annotate, "split_bytes": 2_000})
+    cut = recipe_of(corpus, annotate={"perplexity": annotate, "split_bytes": 5_000})
     manifest = run_recipe(cut, tmp_path / "out", workers=2)
     assert len(list((tmp_path / "out" / "measures").glob("*.parquet"))) > 4
     assert manifest["perplexity"] == finished[1]["perplexity"]

@@ -192,10 +192,24 @@ TABLE: dict[str, tuple[Callable[[Corner], list[str]], set[str], int]] = {
     "fold": (setting("deduplicate.fold=nfkc-v1"), {"work/signatures"} | DEDUPLICATE - {"clusters"}, 0),
     "row length": (setting("pack.row_tokens=1024"), PACK, 0),
 }
+# The others' lines of the table are tested when slow: a case is a run, and several change the same thing.
+USUAL = {
+    "a copy of the language model",
+    "threshold",
+    "weight",
+    "languages of paragraphs",
+    "vocabulary",
+    "extractor",
+    "input added",
+    "input changed",
+    "similarity",
+}
 COMPARED = ("threshold", "input changed")  # with a fresh run, which costs as much again; the others when slow
 
 
-@pytest.mark.parametrize("change", TABLE)
+@pytest.mark.parametrize(
+    "change", [pytest.param(name, marks=[] if name in USUAL else [pytest.mark.slow]) for name in TABLE]
+)
 def test_what_a_change_makes_again(change: str, corner: Corner, run_small, said_by, tmp_path: Path) -> None:
     make, expected, read_again = TABLE[change]
     before = times(corner.output)

@@ -157,6 +157,7 @@ def test_why_simulate_and_export_agree(after: Path, before, gone, tmp_path: Path
     assert outcome["totals"]["documents"] == [len(exported)] * 2 and not outcome["rules"]
 
 
+@pytest.mark.slow
 def test_nothing_brings_it_back(small_run, after: Path, chosen, run_small, said_by, tmp_path: Path) -> None:
     """A rerun finds nothing to do; run from the beginning with the same requests, it comes out the same."""
     output = tmp_path / "out"
@@ -225,7 +226,10 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("moment", ["plan", "decide", "pack", "report"])
+ALSO = [pytest.param(moment, marks=pytest.mark.slow) for moment in ("plan", "pack", "report")]
+
+
+@pytest.mark.parametrize("moment", ["decide", *ALSO])
 def test_interrupted_and_started_again(
     moment: str, small_run: Path, after: Path, chosen, said_by, tmp_path: Path, monkeypatch
 ) -> None:

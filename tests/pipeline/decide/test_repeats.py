@@ -88,7 +88,7 @@ def run_corpus(corpus: Path, output: Path, **decide: object) -> tuple[list[str],
     return exported, json.loads((output / "MANIFEST.json").read_text())
 
 
-@pytest.mark.parametrize("unit", ["lines", "paragraphs"])
+@pytest.mark.parametrize("unit", ["lines", pytest.param("paragraphs", marks=pytest.mark.slow)])
 def test_one_copy_of_a_line_stays_in_the_kept_corpus(unit: str, corpus: Path, tmp_path: Path) -> None:
     texts, manifest = run_corpus(corpus, tmp_path / "out", repeated=unit, repeated_characters=20)
     assert manifest["balanced"]

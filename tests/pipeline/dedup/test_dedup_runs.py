@@ -137,7 +137,10 @@ def test_the_corpus_has_what_it_is_for(union: Path) -> None:
     assert sum(band["found"] for band in similar) >= sum(band["planted"] for band in similar) - 1
 
 
-@pytest.mark.parametrize("change", ["partitions", "splits", "stars", "small buckets"])
+ALSO = [pytest.param(change, marks=pytest.mark.slow) for change in ("splits", "stars", "small buckets")]
+
+
+@pytest.mark.parametrize("change", ["partitions", *ALSO])
 def test_clusters_do_not_depend_on_how_the_work_is_cut(
     change: str, corpus: Path, union: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +187,7 @@ def test_an_earlier_run_gives_what_one_run_over_both_would(
     )
 
 
+@pytest.mark.slow
 def test_a_third_run_knows_both_before_it(corpus: Path, first: Path, tmp_path: Path) -> None:
     second, third = tmp_path / "second", tmp_path / "third"
     run_recipe(recipe_of(corpus, "new", against=[str(first)]), second)

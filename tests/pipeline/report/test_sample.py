@@ -54,11 +54,15 @@ def read_all(folder: Path) -> list[dict]:
     return found
 
 
+@pytest.fixture(scope="module")
+def everyone(small_run: Path) -> list[dict]:
+    return read_all(small_run)
+
+
 @pytest.mark.parametrize("stage", ["documents", "kept", "dropped"])
 @pytest.mark.parametrize("by", [("source",), ("source", "language"), ("language", "reason")])
-@pytest.mark.parametrize("n", [1, 5, 17, 10_000])
-def test_it_takes_the_first_of_every_stratum_by_hash(small_run, job, stage, by, n) -> None:
-    everyone = read_all(small_run)
+@pytest.mark.parametrize("n", [1, 17, 10_000])
+def test_it_takes_the_first_of_every_stratum_by_hash(everyone, job, stage, by, n) -> None:
     everyone = [one for one in everyone if stage == "documents" or one["kept"] == (stage == "kept")]
     draws = keyed_u64(pa.array([one["id"] for one in everyone], pa.binary(16)), seed=7, tag="sample").tolist()
     strata: dict[tuple[str, ...], list[tuple[int, bytes]]] = defaultdict(list)
@@ -85,7 +89,7 @@ def test_it_takes_the_first_of_every_stratum_by_hash(small_run, job, stage, by, 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_larger_sample_holds_the_smaller(job, stage) -> None:
     by = ("source", "reason")
-    samples = [{one.locator for one in draw_sample(job, stage, by, n, 0)} for n in range(1, 40)]
+    samples = [{one.locator for one in draw_sample(job, stage, by, n, 0)} for n in (1, 2, 3, 7, 16, 39)]
     assert all(small <= large for small, large in pairwise(samples))
     assert len(samples[-1]) >= 3 > len(samples[0])
     other = {one.locator for one in draw_sample(job, "documents", by, 10, 1)}
