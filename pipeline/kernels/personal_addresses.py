@@ -8,8 +8,10 @@ from pipeline.kernels.jit import kernel
 
 HEXADECIMAL, ALPHANUMERIC, MAILBOX, TRIGGER = 1, 2, 4, 8
 HYPHEN, FULL_STOP = 0x2D, 0x2E
-# What no domain ends in: files with @ in their names, such as logo@2x.png.
+# What no domain ends in: files with @ in their names, such as logo@2x.png, and systemd's units,
+# getty@1.service.
 _FILES = ("png", "jpg", "jpeg", "gif", "svg", "webp", "css", "js", "json", "html", "htm", "xml")
+_FILES += ("service", "slice", "socket", "timer", "mount")
 
 
 def byte_classes() -> NDArray[np.uint8]:
@@ -75,7 +77,7 @@ def _is_git(text, start, at):
 @kernel
 def _is_file(text, start, end, files):
     value = np.int64(0)
-    if end - start > 4:
+    if end - start > 7:
         return False
     for place in range(start, end):
         value = value << 8 | (text[place] | 0x20)

@@ -29,6 +29,7 @@ from pipeline.kernels.personal_numbers import (
 from pipeline.kernels.personal_phones import phone_groups, with_prefix
 
 EMAIL, PHONE, IP, ID, CARD = range(5)
+_SMALL_OCTET = 32  # of 500 addresses one has none that is larger; of versions and sections nearly all
 _TIMES = 0x2A
 _URL_BYTES = 256  # how far back the beginning of a URL is looked for
 # GB/T 2260: provinces, the first two digits of a resident's number; 83: residents from Taiwan.
@@ -109,9 +110,13 @@ def _ipv4(text, first, stop, classes, tables, number, group, groups):
             return np.int64(0)
     elif not is_end(text, number.ends[group + 3], stop, classes):
         return np.int64(0)
-    start = number.starts[group]
+    start, end = number.starts[group], number.ends[group + 3]
     if largest < 50 and (start == first or text[start - 1] == 0x0A or text[start - 1] == 0x23):
         return np.int64(0)  # 3.1.2.4 at the beginning of a line numbers a section
+    if largest < _SMALL_OCTET:  # a version or a section, unless it is used as an address
+        used = end + 1 < stop and text[end] in (0x3A, 0x2F) and 0x30 <= text[end + 1] <= 0x39  # :80 or /24
+        if not used and (start == first or text[start - 1] != 0x2F):
+            return np.int64(0)
     for row in range(tables.versions.shape[0]):
         width = tables.versions.shape[1]
         same = start - width >= first

@@ -118,7 +118,11 @@ def _american(text, first, number, group, groups, plus):
 @kernel
 def _international(text, first, stop, classes, number, group, groups):
     """E.164 behind a +: 8 to 15 digits in groups; one group alone has 11 or more."""
-    if number.digits[number.firsts[group]] == 0:
+    at = number.firsts[group]
+    one, two = number.digits[at], number.digits[at + 1]
+    if (
+        one == 0 or (two == 8 and one == 2) or (one == 8 and (two == 3 or two == 9))
+    ):  # +28, +83, +89: no country
         return np.int64(0)
     used, best, total = np.int64(0), np.int64(0), np.int64(0)
     while group + used < groups:
@@ -130,6 +134,8 @@ def _international(text, first, stop, classes, number, group, groups):
         if total >= 8 and may_end(text, stop, classes, number, group + used - 1, groups):
             best = used
     if best == 1 and digits_of(number, group) < 11:
+        return np.int64(0)
+    if one == 1 and (two < 2 or number.digits[at + 4] < 2):  # no area or no exchange of North America
         return np.int64(0)
     if best >= 3 and have_sizes(number, group, groups, 422):  # +1980-02-29 is a day
         return np.int64(0)
