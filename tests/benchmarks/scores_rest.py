@@ -1,6 +1,6 @@
 """Classifiers, word lists, personal data: `python tests/benchmarks/scores_rest.py [DATA] [--json] [--quick]`
 
-DATA (default: /work/shared/data) has text/en.jsonl.gz, text/zh.jsonl.gz and safety.tar.gz.
+DATA (default: ../shared/data beside the project) has text/en.jsonl.gz, text/zh.jsonl.gz and safety.tar.gz.
 
 Speed: CPU time of one thread for pages of 5 kB of distinct real text, half of them English, half Chinese;
 best of three passes, kernels compiled and models mapped before. Classifiers are the packaged ones for quality
@@ -41,7 +41,7 @@ from pipeline.annotate.score_models import find_classifier  # noqa: E402
 from pipeline.annotate.word_lists import count_flagged, read_word_lists, table_of  # noqa: E402
 from pipeline.score_model import packaged_lists  # noqa: E402
 
-DATA = Path("/work/shared/data")
+DATA = (ROOT / "../shared/data").resolve()
 LANGUAGES = ("en", "zh")
 PAGE_BYTES = 5_000
 PAGES, QUICK_PAGES = 6_000, 1_500  # per language: 60 MB, 15 MB

@@ -1,7 +1,7 @@
 """Training and compression: our trainer against rustbpe and Hugging Face tokenizers in one run, and how well
 the packaged vocabularies compress.
 
-    python tests/benchmarks/tokenizer_training.py [--quick] [--json] [--data /work/shared/data/text]
+    python tests/benchmarks/tokenizer_training.py [--quick] [--json] [--data ../shared/data/text]
 
 Text: Chinese (lctt, ruanyf_weekly, d2l_zh) and English novels (eltec_eng) of the data folder in documents of
 at most 20,000 characters, 60.6 MB; --quick takes every sixth document. Every trainer gets the same documents
@@ -32,7 +32,7 @@ from tokenizer_build.merge_table import byte_merges
 from tokenizer_build.piece_counts import PieceCounter
 from tokenizer_build.vocabulary import PATTERNS, QWEN_PATTERN
 
-DATA = Path("/work/shared/data/text")
+DATA = (ROOT / "../shared/data/text").resolve()
 SOURCES = {"zh": {"lctt", "ruanyf_weekly", "d2l_zh"}, "en": {"eltec_eng"}}
 TOKENS = 32_000
 DOCUMENT_CHARACTERS = 20_000

@@ -9,7 +9,7 @@ from tokenizer_build.add_merges import add_words, read_words, write_additions
 from tokenizer_build.merge_table import byte_merges
 from tokenizer_build.vocabulary import find_vocabulary, load_ranks
 
-GOLDEN = Path("/work/shared/conformance/qwen.json")
+GOLDEN = Path(__file__).resolve().parents[2] / "../shared/conformance/qwen.json"
 
 
 @pytest.mark.skipif(not GOLDEN.is_file(), reason="needs the golden cases of shared/conformance")

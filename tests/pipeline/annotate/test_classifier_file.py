@@ -23,7 +23,7 @@ from pipeline.annotate.score_models import find_classifier, packaged_models
 from pipeline.schema import SCORE_STEPS
 from pipeline.storage import Storage
 
-DATA = Path("/work/shared/data/text")
+DATA = Path(__file__).resolve().parents[3] / "../shared/data/text"
 WORDS = (
     "the",
     "of",

@@ -10,7 +10,7 @@ from pipeline.annotate.word_lists import count_flagged, lists_digest, read_word_
 from pipeline.counts import FLAGGED_COUNTS, WORD_CATEGORIES
 from pipeline.score_model import packaged_lists
 
-SAFETY = Path("/work/shared/data/safety.tar.gz")
+SAFETY = Path(__file__).resolve().parents[3] / "../shared/data/safety.tar.gz"
 
 
 def counts(text: str, lists: dict[str, list[str]]) -> dict[str, int]:

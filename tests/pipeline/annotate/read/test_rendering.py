@@ -172,7 +172,7 @@ def test_a_field_that_is_not_there_is_missing_not_empty(read_file, tmp_path, for
     assert texts(read_file(path, format=format, fields=ALPACA_FIELDS)) == [""]  # counted as empty_text later
 
 
-DATA = Path("/work/shared/data/alignment.tar.gz")
+DATA = Path(__file__).resolve().parents[4] / "../shared/data/alignment.tar.gz"
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the alignment set is not on this machine")
