@@ -32,7 +32,7 @@ from tokenizer_build.merge_table import byte_merges
 from tokenizer_build.piece_counts import PieceCounter
 from tokenizer_build.vocabulary import PATTERNS, QWEN_PATTERN
 
-DATA = (ROOT / "../shared/data/text").resolve()
+DATA = (Path(__file__).resolve().parents[2] / "../shared/data/text").resolve()
 SOURCES = {"zh": {"lctt", "ruanyf_weekly", "d2l_zh"}, "en": {"eltec_eng"}}
 TOKENS = 32_000
 DOCUMENT_CHARACTERS = 20_000
