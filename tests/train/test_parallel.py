@@ -161,7 +161,7 @@ def wait_for(happens: Callable[[], bool], ranks: list[subprocess.Popen[str]]) ->
 
 @pytest.mark.slow
 def test_saving_beside_training(shards_folder: Path, tmp_path: Path) -> None:
-    """The threads that save and those that train talk past each other for many steps, and never wait for ever."""
+    """The threads that save and those that train never wait for each other's messages."""
     told = ["schedule.steps=60", "checkpoints.every=2", "checkpoints.keep=1", "log.validate_every=0"]
     train(4, shards_folder, tmp_path / "out", "parallel.strategy=ddp", *told)
     assert len(losses_of(tmp_path / "out")) == 60
