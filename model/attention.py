@@ -46,7 +46,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
     if context.packed is not None:
         if BOUNDARIES and q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
             return attend_packed(q, k, v, context.packed)
-        mask = document_mask(context.packed.numbers(len(q), q.shape[2]))
+        if mask is None:
+            mask = document_mask(context.packed.numbers(len(q), q.shape[2]))
     causal, grouped = context.causal and mask is None, q.shape[1] != k.shape[1]
     if not q.is_cuda:  # one kernel, exact for fp32
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=grouped)
