@@ -279,11 +279,8 @@ def test_document_mask_keeps_documents_apart(shards_folder: Path) -> None:
         assert not torch.allclose(plain[0], plain[1], atol=1e-4)
 
 
-def test_bf16_and_recomputation(shards_folder: Path, tmp_path: Path, undisturbed: Path) -> None:
-    """Recomputed blocks give the same numbers; bf16 nearly the same, with fp32 weights."""
-    recomputed = small(shards_folder, tmp_path / "a", parallel={"checkpoint_blocks": True})
-    assert pretrain(recomputed) == 0
-    assert losses_of(tmp_path / "a") == losses_of(undisturbed)
+def test_bf16(shards_folder: Path, tmp_path: Path, undisturbed: Path) -> None:
+    """Nearly the same numbers, with fp32 weights."""
     half = small(shards_folder, tmp_path / "b", parallel={"dtype": "bfloat16"})
     assert pretrain(half) == 0
     assert losses_of(tmp_path / "b") != losses_of(undisturbed)
