@@ -25,7 +25,6 @@ from train.parallel import open_world, prepare
 from train.pretrain import pretrain
 
 WriteRun = Callable[..., Path]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def small(source: Path, output: Path, **changes: dict[str, Any]) -> Config:
@@ -99,6 +98,15 @@ def test_what_a_run_tells(undisturbed: Path) -> None:
     assert [path.name for path in complete_checkpoints(undisturbed / "checkpoints")] == ["step-00000006"]
 
 
+def test_a_run_that_is_done_says_so(
+    shards_folder: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in undisturbed.rglob("*") if path.is_file()}
+    assert pretrain(small(shards_folder, undisturbed)) == 0
+    assert "step-00000006: all 6 steps are done (schedule.steps)" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in undisturbed.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("stops", [(3,), (2, 4)])
 def test_resume_is_bitwise(
     shards_folder: Path, tmp_path: Path, undisturbed: Path, stops: tuple[int, ...]
@@ -168,6 +176,8 @@ def test_steps_are_traced_to_documents(shards_folder: Path, undisturbed: Path) -
     assert places[0].pieces == stream.datasets[0].pieces(int(rows[0]))
     with pytest.raises(ConfigError, match="steps count from 1"):
         places_of_step(undisturbed, 0)
+    with pytest.raises(ConfigError, match="step 7: this run has 6 steps"):
+        places_of_step(undisturbed, 7)
 
 
 def test_other_batch_size_after_resume(shards_folder: Path, tmp_path: Path) -> None:
