@@ -4,6 +4,8 @@ B rows, T query tokens, S key tokens, H heads, d dimensions per head.
 """
 
 import inspect
+from collections.abc import Callable
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -15,12 +17,7 @@ from model.config import ModelConfig
 from model.context import Context, PackedDocuments, document_mask
 from model.rope import rotate
 
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:
-    varlen_attn = None
-# torch below 2.11 has no such kernel or asks for causality in another way: document masks are boolean there.
-BOUNDARIES = varlen_attn is not None and "window_size" in inspect.signature(varlen_attn).parameters
+varlen_attn: Callable[..., object] | None = None  # torch's kernel for boundaries, once `load_varlen` found it
 
 # Fastest first on Hopper, where cuDNN's kernel is 1.7 to 2.3 times as fast as the default FlashAttention-2 at
 # training shapes. What a kernel cannot do (an arbitrary mask for flash) falls through to the next one.
@@ -30,6 +27,21 @@ KERNELS = [
     SDPBackend.EFFICIENT_ATTENTION,
     SDPBackend.MATH,
 ]
+
+
+@cache
+def load_varlen() -> None:
+    """Finds the kernel for boundaries; importing it imports torch's compiler too, 2 seconds that a CPU saves.
+
+    torch below 2.11 has none or asks for causality in another way: document masks are boolean there.
+    """
+    global varlen_attn
+    try:
+        from torch.nn.attention.varlen import varlen_attn as found
+    except ImportError:
+        return
+    if "window_size" in inspect.signature(found).parameters:
+        varlen_attn = found
 
 
 class KeyStore(Protocol):
@@ -44,9 +56,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
     """q [B, H, T, d], k and v [B, Hkv, S, d] -> [B, H, T, d]."""
     mask = context.mask
     if context.packed is not None:
-        if BOUNDARIES and q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
+        if varlen_attn is not None and q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
             return attend_packed(q, k, v, context.packed)
-        mask = document_mask(context.packed.numbers(len(q), q.shape[2]))
+        if mask is None:
+            mask = document_mask(context.packed.numbers(len(q), q.shape[2]))
     causal, grouped = context.causal and mask is None, q.shape[1] != k.shape[1]
     if not q.is_cuda:  # one kernel, exact for fp32
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=grouped)

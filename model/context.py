@@ -46,6 +46,10 @@ class PackedDocuments:
         ends += [row_tokens * len(row_starts)] * (size - len(ends))
         return PackedDocuments(torch.tensor(ends, dtype=torch.int32), row_tokens)
 
+    def to(self, device: torch.device) -> "PackedDocuments":
+        """The same on a device; from pinned memory without waiting for it."""
+        return PackedDocuments(self.cu_seqlens.to(device, non_blocking=True), self.longest)
+
     def numbers(self, rows: int, tokens: int) -> Tensor:
         """int64 [B, T]: the document number of every token, for kernels that take a mask."""
         flat = torch.arange(rows * tokens, dtype=torch.int32, device=self.cu_seqlens.device)
@@ -69,7 +73,7 @@ class Context:
         self.query_scale = query_scale  # LogN: fp32 [1|B, T, 1, 1]
         self.mask = mask  # bool [1|B, 1, T, S], True where a query may look
         self.causal = causal  # without a mask: query i looks at keys up to i; False: at all keys
-        self.packed = packed  # instead of a mask, where the kernel takes boundaries
+        self.packed = packed  # the same documents as in the mask, for kernels that take boundaries
 
 
 def document_mask(documents: Tensor) -> Tensor:
@@ -110,8 +114,12 @@ def layer_contexts(
     scale = None
     if extend and config.logn and start + tokens > config.train_length:
         scale = logn_scale(positions, config.train_length)
-    visible = _visible(slots, start + tokens, documents, cache)
     packed = documents if isinstance(documents, PackedDocuments) else None
+    windowed = extend and any(window < start + tokens for window in config.windows)
+    if packed is not None and (device.type == "cpu" or windowed):
+        # No kernel takes boundaries here: one mask for all layers.
+        documents = packed.numbers(int(packed.cu_seqlens[-1]) // tokens, tokens)
+    visible = _visible(slots, start + tokens, documents, cache)
 
     made: dict[tuple[tuple[float, ...], int | None], Context] = {}
     contexts = []
@@ -124,8 +132,9 @@ def layer_contexts(
             cos, sin = _tables(positions, config.head_dim, bases)
             mask = visible if window is None else _windowed(visible, slots, start + tokens, window)
             causal = mask is None and start == 0
+            boundaries = packed if window is None else None
             made[bases, window] = Context(
-                cos, sin, query_scale=scale, mask=mask, causal=causal, packed=packed
+                cos, sin, query_scale=scale, mask=mask, causal=causal, packed=boundaries
             )
         contexts.append(made[bases, window])
     return contexts

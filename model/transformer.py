@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from model.attention import Attention
+from model.attention import Attention, load_varlen
 from model.cache import KVCache, LayerCache
 from model.config import ModelConfig
 from model.context import Context, PackedDocuments, layer_contexts
@@ -64,6 +64,8 @@ class Transformer(nn.Module):
         are then the true lengths of right-padded rows. A `cache` is read and filled.
         """
         tokens = ids.shape[1]
+        if isinstance(documents, PackedDocuments) and ids.is_cuda:
+            load_varlen()
         contexts = layer_contexts(
             self.config,
             tokens,

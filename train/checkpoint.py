@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
@@ -87,6 +88,11 @@ class Checkpointer:
     def __init__(self, folder: Path, keep: int, world: World) -> None:
         self.folder, self.keep, self.world = folder, keep, world
         self._writing: tuple[Future[Any], Path, Progress] | None = None
+        # The writing threads talk to each other while training does. On one group their messages would cross
+        # in another order on every rank, and all would wait for ever.
+        group = dist.new_group(backend="gloo")
+        assert isinstance(group, dist.ProcessGroup)
+        self._group = group
         if world.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
             for left in folder.glob("*.tmp"):  # of a process that was killed
@@ -97,14 +103,13 @@ class Checkpointer:
         """Copies the tensors to host memory and returns; what was being written before is finished first."""
         self.wait()
         path = self.folder / f"step-{progress.step:08d}.tmp"
-        if not path.with_suffix("").exists():
-            with warnings.catch_warnings():
-                # Named as experimental, and about the typed storage of old tensors.
-                warnings.simplefilter("ignore")
-                writer = FileSystemWriter(path, single_file_per_rank=True, sync_files=True)
-                future = async_save(tensors, storage_writer=writer, process_group=self.world.host_group)
-            assert isinstance(future, Future)
-            self._writing = (future, path, dataclasses.replace(progress))
+        with warnings.catch_warnings():
+            # Named as experimental, and about the typed storage of old tensors.
+            warnings.simplefilter("ignore")
+            writer = FileSystemWriter(path, single_file_per_rank=True, sync_files=True)
+            future = async_save(tensors, storage_writer=writer, process_group=self._group)
+        assert isinstance(future, Future)
+        self._writing = (future, path, dataclasses.replace(progress))
 
     def poll(self) -> None:
         """Publishes what has been written meanwhile; costs nothing otherwise."""
@@ -131,6 +136,8 @@ class Checkpointer:
             file.flush()
             os.fsync(file.fileno())
         _sync_folder(path)
+        if path.with_suffix("").exists():  # one that lost a file, or the run would have gone on from it
+            shutil.rmtree(path.with_suffix(""))
         path.rename(path.with_suffix(""))
         _sync_folder(self.folder)
         for old in complete_checkpoints(self.folder)[self.keep :]:

@@ -5,6 +5,7 @@ Imports are made inside the commands, so that a wrong recipe is refused before t
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ INTERRUPTED = 130  # as shells report a process that Ctrl-C ended
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses a command line, runs it, returns the exit code; expected errors become one line."""
     options = build_parser().parse_args(arguments)
+    # OpenMP, which torch reads this for when it is loaded, lets threads spin while they wait for each other.
+    # On a machine that does other work too, that doubled the time of the quickstart.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         return COMMANDS[options.command](options)
     except KeyboardInterrupt:

@@ -18,10 +18,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from train.order import Shuffle, choose_datasets, mixture_quotas, skip_samples
-from train.rows import DataError, Piece, TokenRows
+from train.order import Shuffle, choose_datasets, groups, mixture_quotas, skip_samples
+from train.rows import DataError, Piece, TokenRows, find_unknown
 
-LOCATED = 4096  # draws whose rows are found at once
+LOCATED = 8192  # draws whose rows are found at once
 
 Item = TypeVar("Item")
 
@@ -32,7 +32,7 @@ class Batch:
 
     ids: np.ndarray  # int32 [R, T]
     lengths: np.ndarray  # int64 [R] tokens before the padding
-    documents: np.ndarray | None  # int32 [R, T] number of its piece in the row, if masks are by document
+    row_starts: list[np.ndarray] | None  # where documents start in each row, if masks are by document
 
 
 @dataclass(frozen=True)
@@ -88,25 +88,18 @@ class Stream:
 
         Found by blocks, because small NumPy calls cost more than what they compute.
         """
-        first = int(drawn[0]) // LOCATED
-        if int(drawn.min()) // LOCATED == first == int(drawn.max()) // LOCATED:
-            return self._located(first)[:, drawn - first * LOCATED]
-        blocks = drawn // LOCATED
         found = np.empty((4, len(drawn)), np.int64)
-        for block in np.unique(blocks).tolist():
-            here = blocks == block
-            found[:, here] = self._located(block)[:, drawn[here] - block * LOCATED]
+        for block, here in groups(drawn // LOCATED):
+            found[:, here] = self._located(block).take(drawn[here] - block * LOCATED, axis=1)
         return found
 
     def _locate_block(self, block: int) -> np.ndarray:
         samples = skip_samples(np.arange(LOCATED) + block * LOCATED, self.skips)
         chosen, draws = choose_datasets(samples, self.quotas, self.seed)
         rows, lengths = np.empty_like(draws), np.empty_like(draws)
-        for number, (dataset, shuffle) in enumerate(zip(self.datasets, self.shuffles, strict=True)):
-            here = chosen == number
-            if here.any():
-                rows[here] = shuffle.rows_of(draws[here])
-                lengths[here] = dataset.lengths(rows[here])
+        for number, here in groups(chosen):
+            rows[here] = self.shuffles[number].rows_of(draws[here])
+            lengths[here] = self.datasets[number].lengths(rows[here])
         return np.stack([samples, chosen, rows, lengths])
 
     def lengths(self, drawn: np.ndarray) -> np.ndarray:
@@ -114,20 +107,26 @@ class Stream:
         return self.locate(drawn)[3]
 
     def read(self, drawn: np.ndarray) -> Batch:
-        """The rows of some samples, in their order."""
+        """The rows of some samples, in their order; ids are checked by `check`."""
         _, chosen, rows, lengths = self.locate(drawn)
         if len(self.datasets) == 1:
-            documents = self.datasets[0].documents(rows) if self.with_documents else None
-            return Batch(self.datasets[0].read(rows), lengths, documents)
+            starts = self.datasets[0].row_starts(rows) if self.with_documents else None
+            return Batch(self.datasets[0].read(rows), lengths, starts)
         ids = np.empty((len(rows), self.row_tokens), np.int32)
-        documents = np.empty_like(ids) if self.with_documents else None
-        for number, dataset in enumerate(self.datasets):
-            here = np.flatnonzero(chosen == number)
-            if len(here):
-                ids[here] = dataset.read(rows[here])
-                if documents is not None:
-                    documents[here] = dataset.documents(rows[here])
-        return Batch(ids, lengths, documents)
+        for number, here in groups(chosen):
+            ids[here] = self.datasets[number].read(rows[here])
+        if not self.with_documents:
+            return Batch(ids, lengths, None)
+        pairs = zip(chosen.tolist(), rows, strict=True)
+        return Batch(ids, lengths, [self.datasets[number].row_starts(row[None])[0] for number, row in pairs])
+
+    def check(self, drawn: np.ndarray, ids: np.ndarray) -> None:
+        """DataError, naming the row, if the ids [R, T] of these samples hold an unknown token id."""
+        number = find_unknown(ids, self.datasets[0].n_vocab)
+        if number is not None:
+            place = self.places(drawn[number : number + 1])[0]
+            last = self.datasets[0].n_vocab - 1
+            raise DataError(f"{place.folder}: {place.name} has an id outside of 0..{last}")
 
     def places(self, drawn: np.ndarray) -> list[Place]:
         """Where samples lie and whose text they are: from a step back to its documents."""

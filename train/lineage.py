@@ -53,7 +53,10 @@ def places_of_step(folder: Path, step: int) -> list[Place]:
     chosen = next((segment for segment in reversed(segments) if segment["step"] < step), None)
     if step < 1 or chosen is None:
         raise ConfigError(f"step {step}: steps count from 1")
-    stream = open_stream(config_from_tree(chosen["config"]))
+    config = config_from_tree(chosen["config"])
+    if step > config.schedule.steps:
+        raise ConfigError(f"step {step}: this run has {config.schedule.steps} steps")
+    stream = open_stream(config)
     if stream.fingerprint != chosen["fingerprint"]:
         raise ConfigError("the data is not what this run was trained on: its fingerprint has changed")
     first = chosen["drawn"] + (step - chosen["step"] - 1) * chosen["rows"]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model.context import PackedDocuments
 from model.transformer import Transformer
 from train import config
 from train.data import Stream
@@ -29,8 +30,10 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.model, self.settings = model, settings
 
-    def forward(self, ids: Tensor, targets: Tensor, documents: Tensor | None, scale: float) -> Tensor:
-        """scale * summed loss of ids, targets (and document numbers), all int64 [B, T]; fp32 scalar."""
+    def forward(
+        self, ids: Tensor, targets: Tensor, documents: PackedDocuments | None, scale: float
+    ) -> Tensor:
+        """scale * summed loss of ids and targets, both int64 [B, T], with their documents' starts; fp32."""
         hidden = self.model.hidden(ids, documents=documents).flatten(0, 1)
         return linear_cross_entropy(
             hidden,
@@ -41,7 +44,7 @@ class LanguageModel(nn.Module):
             chunk=self.settings.chunk_tokens,
         )
 
-    def log_probs(self, ids: Tensor, targets: Tensor, documents: Tensor | None) -> Tensor:
+    def log_probs(self, ids: Tensor, targets: Tensor, documents: PackedDocuments | None) -> Tensor:
         """log p(target) in fp32 [B, T], 0 where there is none."""
         hidden = self.model.hidden(ids, documents=documents).flatten(0, 1)
         chunk = self.settings.chunk_tokens
@@ -56,7 +59,7 @@ class StepBatch:
 
     ids: Tensor  # int32 [A * B, T]
     lengths: Tensor  # int64 [A * B]
-    documents: Tensor | None  # int32 [A * B, T]
+    documents: tuple[PackedDocuments, ...] | None  # of each micro-batch, if masks are by document
     valid: int  # targets in the whole step, over all ranks
 
 
@@ -70,17 +73,28 @@ def step_batches(stream: Stream, drawn: int, rows: int, micro_rows: int, world: 
     """This rank's rows of every step from `drawn` on, without end; in pinned memory for a GPU."""
     pin = world.device.type == "cuda"
     while True:
-        batch = stream.read(rank_samples(drawn, rows, micro_rows, world))
+        samples = rank_samples(drawn, rows, micro_rows, world)
+        batch = stream.read(samples)
+        stream.check(samples, batch.ids)
         lengths = stream.lengths(np.arange(drawn, drawn + rows))
         valid = int(np.maximum(lengths - 1, 0).sum())
-        arrays = (batch.ids, batch.lengths, batch.documents)
-        ids, own, documents = (None if array is None else torch.from_numpy(array) for array in arrays)
-        assert ids is not None and own is not None
+        ids, own, documents = torch.from_numpy(batch.ids), torch.from_numpy(batch.lengths), None
+        if batch.row_starts is not None:
+            parts = range(0, len(ids), micro_rows)
+            starts = [batch.row_starts[start : start + micro_rows] for start in parts]
+            documents = tuple(pack_documents(rows, stream.row_tokens, pin=pin) for rows in starts)
         if pin:
             ids, own = ids.pin_memory(), own.pin_memory()
-            documents = None if documents is None else documents.pin_memory()
         yield StepBatch(ids, own, documents, valid)
         drawn += rows
+
+
+def pack_documents(row_starts: Sequence[np.ndarray], row_tokens: int, *, pin: bool) -> PackedDocuments:
+    """Boundaries of some rows' documents, in few sizes (powers of two), as every size is compiled anew."""
+    documents = sum(map(len, row_starts))
+    size = max(16 * len(row_starts), 1 << documents.bit_length())
+    packed = PackedDocuments.from_row_starts([starts.tolist() for starts in row_starts], row_tokens, size)
+    return PackedDocuments(packed.cu_seqlens.pin_memory(), packed.longest) if pin else packed
 
 
 def targets_of(ids: Tensor, lengths: Tensor) -> Tensor:
@@ -96,15 +110,14 @@ def language_losses(
     """What `update` takes: one call per micro-batch, each returning its part of the mean loss of the step."""
     ids = batch.ids.to(world.device, non_blocking=True)
     lengths = batch.lengths.to(world.device, non_blocking=True)
-    documents = None if batch.documents is None else batch.documents.to(world.device, non_blocking=True)
     # Ranks average their gradients; what is wanted is the sum.
     scale = world.size / max(1, batch.valid)
 
     def loss(start: int) -> Tensor:
         rows = slice(start, start + micro_rows)
-        kept = None if documents is None else documents[rows].long()
+        documents = None if batch.documents is None else batch.documents[start // micro_rows].to(world.device)
         with precision(settings, module):
-            return module(ids[rows].long(), targets_of(ids[rows], lengths[rows]), kept, scale)
+            return module(ids[rows].long(), targets_of(ids[rows], lengths[rows]), documents, scale)
 
     return [lambda start=start: loss(start) for start in range(0, len(ids), micro_rows)]
 

@@ -49,8 +49,8 @@ def peak_flops(device: str) -> float:
     for name, tflops in PEAKS.items():
         if name in device:
             return tflops * 1e12
-    known = ", ".join(PEAKS)
-    raise LookupError(f"no peak is known for {device!r} (only {known}): log.peak_tflops gives it")
+    known = "" if device == "cpu" else f" (only {', '.join(PEAKS)})"
+    raise LookupError(f"no peak is known for {device!r}{known}: log.peak_tflops gives it")
 
 
 def flops_per_token(config: ModelConfig, tokens: int) -> tuple[float, float]:

@@ -4,7 +4,6 @@ The model knows nothing of this. Order matters: recomputation is put into a bloc
 block is compiled before it is sharded.
 """
 
-import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -26,6 +25,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+from model.context import Context
 from model.transformer import Transformer, initial_weight
 from train.config import ConfigError, Parallel
 
@@ -99,7 +99,7 @@ def prepare(
         strategy = "fsdp" if world.size > 1 else "single"
     for block in model.blocks:
         if settings.checkpoint_blocks:
-            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+            _recompute(block)
         if settings.compile:
             block.compile(fullgraph=True, dynamic=False)
     half = settings.dtype == "bfloat16"
@@ -119,6 +119,20 @@ def prepare(
     if strategy == "ddp":
         return DistributedDataParallel(objective, gradient_as_bucket_view=True)
     return objective
+
+
+def _recompute(block: nn.Module) -> None:
+    """Lets a block keep its input only, and compute the rest again in the backward pass."""
+    forward = block.forward
+
+    # A function of ours, with one tensor to `checkpoint`: torch.compile passes over frames of torch's own. It
+    # lifts what is closed over, but takes no other objects as arguments here.
+    def recomputed(x: Tensor, context: Context, store: None = None) -> Tensor:
+        found = checkpoint(lambda x: forward(x, context, store), x, use_reentrant=False)
+        assert isinstance(found, Tensor)
+        return found
+
+    block.forward = recomputed
 
 
 @torch.no_grad()

@@ -140,6 +140,10 @@ def _train(config: Config, stream: Stream, world: World, terminated: list[int]) 
         check_progress(earlier, progress, found[0])
         load_tensors(found[0], tensors, world)
         progress.step, progress.drawn = earlier.step, earlier.drawn
+        if progress.step >= config.schedule.steps:
+            if world.rank == 0:
+                print(f"{found[0]}: all {config.schedule.steps} steps are done (schedule.steps)")
+            return DONE
     recorder = Recorder(
         output, shape, stream.row_tokens, world.device, ranks=world.size, writes=world.rank == 0
     )

@@ -1,8 +1,8 @@
 """The rows of one split of a finished pipeline run, read straight from memory maps.
 
 A row is found by arithmetic and copied once, into the batch; nothing is decoded. Random rows from a warm page
-cache come at some 10^8 tokens/s on one thread, four orders above what a GPU trains on; from a cold disk at
-its rate for 8 KiB reads.
+cache come at some 10^9 tokens/s on one thread, four orders above what a GPU trains on; from a cold disk at
+the rate of its read-ahead around 8 KiB.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from pipeline.pack.shards import BATCH_ROWS, open_shard, read_rows
 
 OPEN_SHARDS = 30_000  # maps at a time: address space, no memory and no open file; Linux allows 65,530
 ADDRESSES = 1 << 45  # of 4-byte words that a process may have
+CLOSED = -(1 << 63)  # in place of an address
 
 
 class DataError(ValueError):
@@ -65,7 +66,11 @@ class TokenRows:
         self.fingerprint = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         counts = [-(-rows // BATCH_ROWS) for rows in self.shard_rows]
         self._first_batch = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])  # of each shard
-        self._ids_at = np.full(self._first_batch[-1], -1, np.int64)  # address / 4 of each open batch's ids
+        inside = np.arange(self._first_batch[-1]) - np.repeat(self._first_batch[:-1], counts)
+        # By record batch of all shards: its first row, and the address / 4 that row 0 would have if the rows
+        # before it lay in one piece with it.
+        self._batch_rows = np.repeat(self.starts[:-1], counts) + inside * BATCH_ROWS
+        self._row_0_at = np.full(len(self._batch_rows), CLOSED, np.int64)
         self._open_batches: dict[int, list[pa.RecordBatch]] = {}
         self.row_tokens = open_shard(self.paths[0]).row_tokens if self.files else 0
         self._origin, self._anywhere = 0, np.empty((0, self.row_tokens), np.int32)
@@ -85,36 +90,34 @@ class TokenRows:
         return np.where(last, self._last_lengths[shards], self.row_tokens)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """int64 [R] rows -> int32 [R, T] ids, copied; DataError, naming the row, for an unknown token id."""
-        shards = np.searchsorted(self.starts, rows, side="right") - 1
-        inside = rows - self.starts[shards]
-        batches = self._first_batch[shards] + inside // BATCH_ROWS
-        if (self._ids_at[batches] < 0).any():
-            self._open(np.unique(shards))
-        at = self._ids_at[batches] + inside % BATCH_ROWS * self.row_tokens
-        ids: np.ndarray = self._anywhere[at - self._origin]
-        if int(ids.view(np.uint32).max()) >= self.n_vocab:  # a negative id is a huge unsigned one
-            number = int((ids.view(np.uint32) >= self.n_vocab).any(axis=1).argmax())
-            raise DataError(f"{self.name(int(rows[number]))} has an id outside of 0..{self.n_vocab - 1}")
+        """int64 [R] rows -> int32 [R, T] ids, copied and not yet checked (`find_unknown`)."""
+        batches = self._batch_rows.searchsorted(rows, side="right") - 1
+        row_0_at = self._row_0_at[batches]
+        if row_0_at.min() == CLOSED:
+            self._open(np.unique(self.starts.searchsorted(rows, side="right") - 1))
+            row_0_at = self._row_0_at[batches]
+        at = rows * self.row_tokens
+        at += row_0_at
+        at -= self._origin
+        ids: np.ndarray = self._anywhere[at]
         return ids
 
-    def documents(self, rows: np.ndarray) -> np.ndarray:
-        """int32 [R, T]: the number, in its row, of the piece that each token belongs to."""
-        shards = np.searchsorted(self.starts, rows, side="right") - 1
+    def row_starts(self, rows: np.ndarray) -> list[np.ndarray]:
+        """uint32 arrays, one per row: where the pieces of documents in it start, the first at 0."""
+        shards = self.starts.searchsorted(rows, side="right") - 1
         inside = rows - self.starts[shards]
         self._open(np.unique(shards))
-        numbers = np.zeros((len(rows), self.row_tokens), np.int32)
-        for number, (shard, row) in enumerate(zip(shards.tolist(), inside.tolist(), strict=True)):
+        found = []
+        for shard, row in zip(shards.tolist(), inside.tolist(), strict=True):
             column = self._open_batches[shard][row // BATCH_ROWS]["documents"]
-            starts = column[row % BATCH_ROWS].values.field("row_start").to_numpy()
-            numbers[number, starts[1:]] = 1
-        return np.cumsum(numbers, axis=1, out=numbers)
+            found.append(column[row % BATCH_ROWS].values.field("row_start").to_numpy())
+        return found
 
     def _open(self, shards: np.ndarray) -> None:
         """Maps shards; if there would be too many maps, those from before are let go."""
         if len(self._open_batches) + len(shards) > OPEN_SHARDS:
             self._open_batches.clear()
-            self._ids_at[:] = -1
+            self._row_0_at[:] = CLOSED
         for shard in shards.tolist():
             if shard in self._open_batches:
                 continue
@@ -124,16 +127,15 @@ class TokenRows:
             due = (entry["rows"], self.vocabulary, self.n_vocab, self.eot, self.row_tokens)
             if said != due:
                 raise DataError(f"{path}: rows, vocabulary, n_vocab, eot, row_tokens are {said}, not {due}")
-            with pa.memory_map(str(path)) as file:  # the map outlives the file, which stays open only here
-                reader = pa.ipc.open_file(file.read_buffer())
-            batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+            batches = [opened.batches.get_batch(n) for n in range(opened.batches.num_record_batches)]
             if batches[-1]["length"][-1].as_py() != self._last_lengths[shard]:
                 raise DataError(f"{path}: its last row has not the length that the manifest's tokens give")
-            first = self._first_batch[shard]
+            first = int(self._first_batch[shard])
             for number, batch in enumerate(batches):
                 if batch.num_rows != min(BATCH_ROWS, entry["rows"] - number * BATCH_ROWS):
                     raise DataError(f"{path}: record batch {number} has {batch.num_rows} rows")
-                self._ids_at[first + number] = _ids_of(batch).ctypes.data // 4
+                before = int(self._batch_rows[first + number]) * self.row_tokens
+                self._row_0_at[first + number] = _ids_of(batch).ctypes.data // 4 - before
             self._open_batches[shard] = batches
         # So that one gather reaches all maps: row k of this view is the T tokens from word k after the first
         # map. Nothing outside of open shards is ever read, because `read` finds every row in `starts`.
@@ -153,6 +155,17 @@ class TokenRows:
         shard = int(np.searchsorted(self.starts, row, side="right")) - 1
         found = read_rows(self.paths[shard], [row - int(self.starts[shard])]).documents[0].as_py()
         return tuple(Piece(**piece) for piece in found)
+
+
+def find_unknown(ids: np.ndarray, n_vocab: int) -> int | None:
+    """The first row of int32 [R, T] with an id outside of 0..n_vocab-1, or None.
+
+    Apart from reading, because it takes a quarter of its time, and training is where a wrong id does harm.
+    """
+    unsigned = ids.view(np.uint32)  # a negative id is a huge one
+    if not len(ids) or int(unsigned.max()) < n_vocab:
+        return None
+    return int((unsigned >= n_vocab).any(axis=1).argmax())
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tokenizer_build.vocabulary import find_vocabulary, load_ranks
 from train.config import ConfigError, Data, Parallel
-from train.loop import LanguageModel, targets_of
+from train.loop import LanguageModel, pack_documents, targets_of
 from train.parallel import World, precision
-from train.rows import TokenRows
+from train.rows import DataError, TokenRows, find_unknown
 
 
 def vocabulary_file(settings: Data, told: dict[str, Any]) -> Path | None:
@@ -46,20 +47,28 @@ def token_bytes(path: Path, n_vocab: int) -> np.ndarray:
 
 def _batches(
     datasets: Sequence[TokenRows], rows: int, micro_rows: int, world: World
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-    """Equally many batches on every rank, as sharded models need it; rows that fill up have length 0."""
+) -> Iterator[tuple[Tensor, Tensor, list[np.ndarray]]]:
+    """Equally many batches on every rank, as sharded models need it; rows that fill up have length 0.
+
+    DataError, naming the row, for an unknown token id.
+    """
     places = [(number, row) for number, dataset in enumerate(datasets) for row in range(dataset.rows)][:rows]
     tokens = datasets[0].row_tokens
     share = micro_rows * world.size
     for start in range(0, len(places), share):
         own = places[start : start + share][world.rank :: world.size]
         ids = np.zeros((micro_rows, tokens), np.int32)
-        documents, lengths = np.zeros_like(ids), np.zeros(micro_rows, np.int64)
+        lengths, starts = np.zeros(micro_rows, np.int64), [np.zeros(1, np.uint32)] * micro_rows
         for number, (dataset, row) in enumerate(own):
             one = np.array([row])
             ids[number], lengths[number] = datasets[dataset].read(one)[0], datasets[dataset].lengths(one)[0]
-            documents[number] = datasets[dataset].documents(one)[0]
-        yield ids, lengths, documents
+            starts[number] = datasets[dataset].row_starts(one)[0]
+        unknown = find_unknown(ids, datasets[0].n_vocab)
+        if unknown is not None:
+            dataset, row = own[unknown]
+            last, place = datasets[0].n_vocab - 1, datasets[dataset].name(row)
+            raise DataError(f"{datasets[dataset].folder}: {place} has an id outside of 0..{last}")
+        yield torch.from_numpy(ids).to(world.device), torch.from_numpy(lengths).to(world.device), starts
 
 
 @torch.no_grad()
@@ -81,11 +90,12 @@ def validate(
     """
     total = torch.zeros(4, dtype=torch.float64, device=world.device)  # nats, targets, nats of text, bytes
     sizes = None if byte_lengths is None else torch.from_numpy(byte_lengths).to(world.device)
-    for arrays in _batches(datasets, rows, micro_rows, world):
-        ids, lengths, documents = (torch.from_numpy(array).to(world.device) for array in arrays)
-        targets = targets_of(ids, lengths)
+    for ids, lengths, starts in _batches(datasets, rows, micro_rows, world):
+        targets, documents = targets_of(ids, lengths), None
+        if document_mask:
+            documents = pack_documents(starts, ids.shape[1], pin=False).to(world.device)
         with precision(settings, module):
-            log_probs = objective.log_probs(ids.long(), targets, documents.long() if document_mask else None)
+            log_probs = objective.log_probs(ids.long(), targets, documents)
         nats, valid = -log_probs.double(), targets >= 0
         total[0] += nats.sum()
         total[1] += valid.sum()

@@ -161,7 +161,8 @@ class Rows:
 def open_shard(path: Path) -> Shard:
     """Maps a shard into memory; ValueError naming the file if it is no shard of this format."""
     try:
-        batches = pa.ipc.open_file(pa.memory_map(str(path)))
+        with pa.memory_map(str(path)) as file:  # the map outlives the file, which stays open only here
+            batches = pa.ipc.open_file(file.read_buffer())
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path}: not an Arrow file: {error}") from None
     metadata = {key.decode(): value.decode() for key, value in (batches.schema.metadata or {}).items()}

@@ -20,6 +20,7 @@ of its own. Costs 2 minutes on a CPU, some 6 on a GPU; --quick 40 seconds.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -37,6 +38,7 @@ from torch.nn.attention import SDPBackend  # noqa: E402
 
 import model.attention  # noqa: E402
 from model.config import ModelConfig  # noqa: E402
+from model.context import PackedDocuments  # noqa: E402
 from model.transformer import Transformer  # noqa: E402
 from train import config, loop  # noqa: E402
 from train.metrics import device_name, flops_per_token, peak_flops, peak_memory  # noqa: E402
@@ -56,7 +58,9 @@ VARIANTS = {
 class FullLogits(loop.LanguageModel):
     """The objective with logits of all tokens, as most trainers have it."""
 
-    def forward(self, ids: Tensor, targets: Tensor, documents: Tensor | None, scale: float) -> Tensor:
+    def forward(
+        self, ids: Tensor, targets: Tensor, documents: PackedDocuments | None, scale: float
+    ) -> Tensor:
         logits = self.model(ids).float()
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum") * scale
 
@@ -159,6 +163,8 @@ def child(preset: str, variant: str) -> None:
 
 def measure(preset: str, variants: tuple[str, ...], updates: int) -> dict[str, Any]:
     """Variants in turn; None for one that does not fit the device."""
+    # As the command does it. Threads that spin would count their waiting as CPU time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     processes = {
         variant: subprocess.Popen(
             [sys.executable, __file__, "--child", preset, variant],

@@ -11,6 +11,9 @@ import torch
 from model.config import ModelConfig
 from model.transformer import Transformer, build
 
+# These models are too small to share between threads, and the suite has a process per core already.
+torch.set_num_threads(1)
+
 CASES = Path(__file__).resolve().parents[2] / "../shared/conformance/qwen.json"
 
 

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.pack import shards
 from tokenizer_build.vocabulary import Vocabulary
+
+# These models are too small to share between threads, and the suite has a process per core already.
+torch.set_num_threads(1)
 
 N_VOCAB, EOT, ROW_TOKENS = 256, 255, 32
 GOLDEN = Path(__file__).resolve().parents[2] / "../shared/golden"

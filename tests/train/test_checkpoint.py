@@ -63,6 +63,8 @@ def test_damaged_checkpoints_are_passed_over(tmp_path: Path, world: World) -> No
     assert complete_checkpoints(tmp_path) == [parts[1], parts[0]]
     Checkpointer(tmp_path, 9, world)
     assert not (tmp_path / "step-00000006.tmp").exists()
+    save(tmp_path, world, [4], keep=9)  # the run goes on, and comes to that step again
+    assert complete_checkpoints(tmp_path) == [parts[3], parts[1], parts[0]]
 
 
 def test_names_and_shapes_must_be_there(tmp_path: Path, world: World) -> None:

@@ -11,8 +11,11 @@ import pytest
 
 import train.rows
 from pipeline.pack.shards import read_rows
+from train.config import Parallel
 from train.data import Stream, prefetch
-from train.rows import DataError, TokenRows
+from train.loop import step_batches
+from train.parallel import open_world
+from train.rows import DataError, TokenRows, find_unknown
 
 WriteRun = Callable[..., Path]
 
@@ -23,14 +26,14 @@ def test_golden_shards(golden: Path) -> None:
     assert (dataset.rows, dataset.row_tokens, dataset.n_vocab, dataset.eot) == (18, 2048, 151_851, 151_643)
     ids, lengths = dataset.read(np.arange(18)), dataset.lengths(np.arange(18))
     assert lengths.tolist() == [2048] * 17 + [36_015 - 17 * 2048]
-    numbers = dataset.documents(np.arange(18))
+    row_starts = dataset.row_starts(np.arange(18))
     seen = 0
     for row in range(18):
         pieces = dataset.pieces(row)
         ends = [piece.row_start for piece in pieces[1:]] + [int(lengths[row])]
-        for number, (piece, end) in enumerate(zip(pieces, ends, strict=True)):
+        assert row_starts[row].tolist() == [piece.row_start for piece in pieces]
+        for piece, end in zip(pieces, ends, strict=True):
             place = slice(piece.row_start, end)
-            assert (numbers[row, place] == number).all()
             document = piece.locator & 0xFFFFFFFF
             text = ids[row, place].astype(np.int64)
             body = text[:-1] if text[-1] == dataset.eot else text
@@ -93,9 +96,17 @@ def test_unknown_token_ids_are_refused(tmp_path: Path, write_run: WriteRun, wron
     ids[5, 7] = wrong
     rewrite(dataset.paths[0], with_ids(ids))
     damaged = TokenRows(folder, "train")
-    damaged.read(np.array([4, 6]))
-    with pytest.raises(DataError, match=r"train-00000:5 has an id outside of 0\.\.255"):
-        damaged.read(np.array([4, 5, 6]))
+    assert find_unknown(damaged.read(np.array([4, 6])), 256) is None
+    assert find_unknown(damaged.read(np.array([4, 5, 6])), 256) == 1
+    stream = Stream([damaged], [1.0], seed=0)
+    rows = stream.locate(np.arange(51))[2]
+    before = np.arange(int(np.flatnonzero(rows == 5)[0]))
+    stream.check(before, stream.read(before).ids)
+    after = np.arange(51)
+    with pytest.raises(DataError, match=r"out: train-00000:5 has an id outside of 0\.\.255"):
+        stream.check(after, stream.read(after).ids)
+    with open_world(Parallel(device="cpu")) as world, pytest.raises(DataError, match="train-00000:5 has"):
+        next(step_batches(stream, 0, 51, 51, world))
 
 
 def test_manifest_and_shards_must_agree(tmp_path: Path, write_run: WriteRun) -> None:
@@ -140,11 +151,11 @@ def test_mixture(tmp_path: Path, write_run: WriteRun) -> None:
     _, chosen, rows, lengths = stream.locate(drawn)
     batch = stream.read(drawn)
     assert 0.2 < chosen.mean() < 0.3
-    assert batch.documents is not None
+    assert batch.row_starts is not None
     for place in range(0, 400, 7):
         dataset, row = stream.datasets[chosen[place]], rows[place : place + 1]
         assert np.array_equal(batch.ids[place], dataset.read(row)[0])
-        assert np.array_equal(batch.documents[place], dataset.documents(row)[0])
+        assert np.array_equal(batch.row_starts[place], dataset.row_starts(row)[0])
         assert lengths[place] == batch.lengths[place] == dataset.lengths(row)[0]
     place = stream.places(drawn[:1])[0]
     assert (place.dataset, place.sample) == (chosen[0], 5000)

@@ -78,9 +78,15 @@ def start(ranks: int, source: Path, output: Path, *settings: str) -> list[subpro
 
 
 def train(ranks: int, source: Path, output: Path, *settings: str) -> None:
-    for process in start(ranks, source, output, *settings):
-        said = process.communicate(timeout=300)[0]
-        assert process.returncode == 0, said
+    processes = start(ranks, source, output, *settings)
+    try:
+        for process in processes:
+            said = process.communicate(timeout=300)[0]
+            assert process.returncode == 0, said
+    finally:
+        for process in processes:  # those that wait for one that failed
+            process.kill()
+            process.communicate()
 
 
 def losses_of(output: Path) -> list[float]:
@@ -134,7 +140,8 @@ def test_two_then_one_then_four_ranks(shards_folder: Path, tmp_path: Path, strat
 
 def stop_after(step: int, ranks: list[subprocess.Popen[str]], output: Path) -> None:
     """Lets a run go on until it has saved a step, kills it, and removes what it saved after that."""
-    wait_for(lambda: (output / "checkpoints" / f"step-{step:08d}").exists(), ranks)
+    due = output / "checkpoints" / f"step-{step:08d}"
+    wait_for(lambda: due in complete_checkpoints(due.parent), ranks)
     for process in ranks:
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -150,6 +157,15 @@ def wait_for(happens: Callable[[], bool], ranks: list[subprocess.Popen[str]]) ->
         if any(process.poll() is not None for process in ranks) and not happens():
             raise AssertionError(ranks[0].communicate()[0])
         time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_saving_beside_training(shards_folder: Path, tmp_path: Path) -> None:
+    """The threads that save and those that train never wait for each other's messages."""
+    told = ["schedule.steps=60", "checkpoints.every=2", "checkpoints.keep=1", "log.validate_every=0"]
+    train(4, shards_folder, tmp_path / "out", "parallel.strategy=ddp", *told)
+    assert len(losses_of(tmp_path / "out")) == 60
+    assert [path.name for path in complete_checkpoints(tmp_path / "out" / "checkpoints")] == ["step-00000060"]
 
 
 @pytest.mark.slow
