@@ -21,6 +21,7 @@ import orjson
 import pyarrow as pa
 
 from pipeline.annotate.charset import decode_page
+from pipeline.annotate.charset_model import load_charset_model
 from pipeline.annotate.extract.engines import ENGINES, NEVER, PageRefused, main_text_or_trafilatura
 from pipeline.annotate.language import identify_languages, judge_paragraphs, load_language_model
 from pipeline.annotate.normalize import normalize_text
@@ -90,6 +91,7 @@ def open_task(settings: bytes) -> Callable[[Iterator[bytes]], bytes]:
     if given.fallback_doubt < NEVER:
         extract = main_text_or_trafilatura(given.fallback_doubt)
     extract("<p>", "")  # its imports belong to the start, not to the first page's CPU time
+    load_charset_model()
     model = load_language_model(given.language_model, given.language_model_sha256)
 
     def read_pages(frames: Iterator[bytes]) -> bytes:

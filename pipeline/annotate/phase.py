@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from pipeline import schema
+from pipeline.annotate.charset_model import CHARSET_MODEL
 from pipeline.annotate.derived import MADE_OF, MEASURES, DerivedWriters, load_kernels
 from pipeline.annotate.extract.engines import MAIN_TEXT, NEVER
 from pipeline.annotate.quarantine import Quarantine
@@ -56,7 +57,8 @@ def documents_made_of(job: Job, source: Source, spans: Sequence[Span]) -> str:
         source.fields,
         [(span.path, span.start, span.end, span.identity) for span in spans],
     )
-    return fingerprint(TASK_VERSION, read, limits, sandbox, engine, gated)
+    charsets = job.hashes[CHARSET_MODEL.stem]
+    return fingerprint(TASK_VERSION, read, limits, sandbox, charsets, engine, gated)
 
 
 def _engine_made_of(job: Job) -> tuple[object, ...]:

@@ -29,7 +29,7 @@ from pipeline.sandbox import Failure, Limits, Sandbox
 from pipeline.timings import Timings
 
 TASK = "pipeline.annotate.page:open_task"
-TASK_VERSION = 3  # raise it when the same page gives another text or language
+TASK_VERSION = 4  # raise it when the same page gives another text or language
 _GROUP_RECORDS, _GROUP_BYTES = 64, 2 << 20  # one trip to the sandbox
 _BATCH_DOCUMENTS, _BATCH_BYTES = 2000, 4 << 20  # one batch of documents, a row group on disk
 _MILLIONTHS = 1_000_000
