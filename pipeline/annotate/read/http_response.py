@@ -18,6 +18,7 @@ _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d+)?[ \t]+(\d{3})(?![^ \t\r\n])")
 _MAX_INTERIM = 8  # "100 Continue" responses before the real one
 
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
+_UNKNOWN_TYPES = ("unknown/unknown", "application/unknown")  # as if there were none (WHATWG MIME Sniffing, 7)
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+")
 _CHARSET = re.compile(r"""charset\s*=\s*["']?\s*([\w.:+-]+)""", re.IGNORECASE)
 _SNIFFED_BYTES = 1_445  # what browsers look at (WHATWG MIME Sniffing, 5.1)
@@ -58,7 +59,7 @@ def decode_http_response(payload: bytes, *, max_bytes: int, max_ratio: int) -> H
     fields = _parse_fields(payload[status_line.end() : head_end.start()])
     declared = fields.get("content-type", "")
     found = _MEDIA_TYPE.match(declared.strip().lower())
-    content_type = found.group() if found else ""
+    content_type = found.group() if found and found.group() not in _UNKNOWN_TYPES else ""
     if content_type and content_type not in _HTML_TYPES:
         return "not_html"
     try:
