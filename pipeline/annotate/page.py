@@ -82,7 +82,8 @@ def open_task(settings: bytes) -> Callable[[Iterator[bytes]], bytes]:
     """The task for settings in JSON; it turns frames into an Arrow IPC stream of one batch, a row per frame.
 
     Reasons: those of decode_http_response; page_too_large, undecodable, too_many_tags, too_many_blocks,
-    extract_error, empty_text. Raises KeyError, TypeError, ValueError or OSError on settings that cannot work.
+    too_deep, too_many_attributes, extract_error, empty_text. Raises KeyError, TypeError, ValueError or
+    OSError on settings that cannot work.
     """
     pa.set_memory_pool(pa.system_memory_pool())  # the others reserve address space, which the sandbox limits
     pa.set_cpu_count(1)
