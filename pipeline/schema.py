@@ -62,8 +62,18 @@ DOCUMENTS = (
         "as the record gives it; empty where that of its source stands (decide/provenance.py)",
         "read",
     ),
-    Column("charset", pa.string(), "the charset that the page was decoded with", "charset"),
+    Column(
+        "charset",
+        pa.string(),
+        "the charset that the page was decoded with; `utf-8 as windows-1252` where UTF-8 was encoded twice",
+        "charset",
+    ),
     Column("title", pa.string(), "title of the page, or empty", "extract"),
+    Column("author", pa.string(), "names that the page declares, joined by `; `, or empty", "declared"),
+    Column("published", pa.string(), "ISO 8601 day that the page declares, or empty", "declared"),
+    Column(
+        "declared_language", pa.string(), "tag of <html lang> or a header, lower case, or empty", "declared"
+    ),
     Column("text", pa.string(), "main text, normalised; never rewritten afterwards", "extract"),
     Column("text_digest", ID, "blake2b-128 of the folded text (letters and digits, lower case)", "digests"),
     Column("url_digest", ID, "blake2b-128 of the canonical URL; null without a URL", "digests"),

@@ -35,7 +35,8 @@ _BATCH_DOCUMENTS, _BATCH_BYTES = 2000, 4 << 20  # one batch of documents, a row 
 _MILLIONTHS = 1_000_000
 
 _LANGUAGES = schema.arrow_schema(schema.LANGUAGES)
-_TEXT_COLUMNS = ("charset", "title", "text", *_LANGUAGES.names)
+_DECLARED = ("title", "author", "published", "declared_language")
+_TEXT_COLUMNS = ("charset", *_DECLARED, "text", *_LANGUAGES.names)
 # Sandboxes that wait for work; appended to and popped from by the threads of this process (both are atomic).
 _idle: list[tuple[object, Sandbox]] = []
 

@@ -91,6 +91,8 @@ def _provenance(document: dict[str, Any]) -> Table:
         place += f", record {document['index']:,} in it"
     facts = {
         "title": document["title"],
+        "author": document["author"],
+        "published": document["published"],
         "url": document["url"],
         "id": document["id"],
         "source": f"{source['name']} ({source['kind']}), licence {document['licence']}",
@@ -98,6 +100,7 @@ def _provenance(document: dict[str, Any]) -> Table:
         "date": document["date"],
         "charset": document["charset"],
         "language": f"{document['language']} ({document['language_score']:.4f})",
+        "declared language": document["declared_language"],
         "perplexity": _perplexity(document["perplexity"]),
         "stored in": f"part {document['part']:,}, row {document['row']:,}",
     }

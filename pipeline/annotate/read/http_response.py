@@ -36,6 +36,7 @@ class HttpBody:
     status: int
     content_type: str  # without parameters, in lower case; "" if absent
     charset: str  # as the header declares it, in lower case; "" if absent
+    language: str  # Content-Language as declared
     body: bytes
     truncated: bool  # its coding promised more than the archive holds
 
@@ -69,9 +70,9 @@ def decode_http_response(payload: bytes, *, max_bytes: int, max_ratio: int) -> H
     if not content_type and not _HTML_TAG.search(body.content[:_SNIFFED_BYTES].replace(b"\0", b"")):
         return "not_html"
     charset = _CHARSET.search(declared)
-    return HttpBody(
-        status, content_type, charset.group(1).lower() if charset else "", body.content, body.truncated
-    )
+    label = charset.group(1).lower() if charset else ""
+    language = fields.get("content-language", "")
+    return HttpBody(status, content_type, label, language, body.content, body.truncated)
 
 
 def _skip_interim(payload: bytes) -> int:
