@@ -186,7 +186,10 @@ def find_hashes(recipe: Recipe) -> dict[str, str]:
     hashes[CHARSET_MODEL.stem] = file_sha256(CHARSET_MODEL)
     if recipe.annotate.engine == MAIN_TEXT:
         hashes[MAIN_TEXT] = file_sha256(MAIN_TEXT_MODEL)
-    from pipeline.decide.lists import list_sha256  # loads Numba: not before a recipe is known to be good
+    from pipeline.annotate.urls import SUFFIXES, suffix_list  # load Numba: not before a recipe is good
+    from pipeline.decide.lists import list_sha256
+
+    hashes[SUFFIXES] = file_sha256(suffix_list())
 
     for key in ("block_lists", "allow_lists"):
         for path in getattr(recipe.decide, key):

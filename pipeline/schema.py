@@ -55,6 +55,8 @@ DOCUMENTS = (
         "read",
     ),
     Column("url", pa.string(), "as the record gives it, or empty", "read"),
+    Column("canonical_url", pa.string(), "the form that is compared (digests.py), or empty", "urls"),
+    Column("registered_domain", pa.string(), "public suffix and a label more, or the host, or empty", "urls"),
     Column("date", pa.string(), "ISO 8601 as the record gives it, or empty", "read"),
     Column(
         "licence",
@@ -71,9 +73,7 @@ DOCUMENTS = (
     Column("title", pa.string(), "title of the page, or empty", "extract"),
     Column("author", pa.string(), "names that the page declares, joined by `; `, or empty", "declared"),
     Column("published", pa.string(), "ISO 8601 day that the page declares, or empty", "declared"),
-    Column(
-        "declared_language", pa.string(), "tag of <html lang> or a header, lower case, or empty", "declared"
-    ),
+    Column("declared_language", pa.string(), "tag of <html lang> or a header, or empty", "declared"),
     Column("text", pa.string(), "main text, normalised; never rewritten afterwards", "extract"),
     Column("text_digest", ID, "blake2b-128 of the folded text (letters and digits, lower case)", "digests"),
     Column("url_digest", ID, "blake2b-128 of the canonical URL; null without a URL", "digests"),

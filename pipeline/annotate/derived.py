@@ -37,7 +37,7 @@ from pipeline.phase import Job, Row, commit, fingerprint
 from pipeline.rules import measured_groups
 from pipeline.timings import Timings
 
-_MEASURES_VERSION = 6
+_MEASURES_VERSION = 7
 _SIGNATURES_VERSION = 4
 
 MEASURES, SIGNATURES, OVERLAPS = "measures", "work/signatures", "work/overlaps"

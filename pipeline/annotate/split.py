@@ -22,6 +22,7 @@ from pipeline.annotate.quarantine import ONLY_COUNTED, Quarantine
 from pipeline.annotate.read.records import Record, Skipped, SpanAccount
 from pipeline.annotate.read.split import read_split
 from pipeline.annotate.splits import Span
+from pipeline.annotate.urls import canonical_urls, registered_domains
 from pipeline.config import Annotate, Source
 from pipeline.kernels.keyed import keyed_u64
 from pipeline.ledger import IN, OUT, Count
@@ -237,6 +238,8 @@ def _assemble(
         "length": pa.array([record.length for record in records], pa.uint64()),
         "index": indexes,
         "url": urls,
+        "canonical_url": canonical_urls(urls),
+        "registered_domain": registered_domains(urls),
         "date": pa.array([record.date for record in records], pa.string()),
         "licence": pa.array([record.licence for record in records], pa.string()),
         **{name: texts[name] for name in _TEXT_COLUMNS},

@@ -49,7 +49,7 @@ from pipeline.rules import LOG_STEPS, PERPLEXITY_BUCKETS, RULES, terms_of
 
 SHOWN_MEMBERS = 10
 _EXCERPT_CHARACTERS = 400
-_DECLARED = ("author", "published", "declared_language")
+_DECLARED = ("canonical_url", "registered_domain", "author", "published", "declared_language")
 _BRIEF = ("id", "source", "path", "offset", "index", "url", "date", "licence", "title")
 
 

@@ -94,6 +94,8 @@ def _provenance(document: dict[str, Any]) -> Table:
         "author": document["author"],
         "published": document["published"],
         "url": document["url"],
+        "canonical URL": document["canonical_url"],
+        "registered domain": document["registered_domain"],
         "id": document["id"],
         "source": f"{source['name']} ({source['kind']}), licence {document['licence']}",
         "file": place,
