@@ -118,6 +118,13 @@ FLAGGED_COUNTS = {
     "distinct_flagged_words": "how many different ones",
     **{f"{category}_words": f"those on the list of {category}" for category in WORD_CATEGORIES},
 }
+# Of the canonical URL (annotate/urls.py); 0 without a URL.
+URL_COUNTS = {
+    "url_characters": "characters of the canonical URL",
+    "url_digits": "digits in it",
+    "url_path_segments": "parts of its path that are not empty",
+    "url_query_fields": "fields of its query",
+}
 # Counts that are made for the sources whose rules ask for them; null elsewhere.
 MEASURE_GROUPS = {
     "spacy": SPACY_COUNTS,
@@ -130,6 +137,7 @@ MEASURE_GROUPS = {
     "quality": QUALITY_COUNTS,
     "toxicity": TOXICITY_COUNTS,
     "flagged": FLAGGED_COUNTS,
+    "url": URL_COUNTS,
 }
 
 # Letters by script, and Han characters by variety of Chinese, all uint32; pipeline/kernels/scripts.py has the

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from pipeline.annotate.charset_model import CHARSET_MODEL
 from pipeline.annotate.extract.engines import MAIN_TEXT, MAIN_TEXT_MODEL
 from pipeline.annotate.language import find_language_model
 from pipeline.annotate.model_file import read_model_labels
@@ -182,9 +183,13 @@ def find_hashes(recipe: Recipe) -> dict[str, str]:
             raise RecipeError(f"{key}: {error}") from error
     if annotate.perplexity:
         hashes |= _find_models(recipe)
+    hashes[CHARSET_MODEL.stem] = file_sha256(CHARSET_MODEL)
     if recipe.annotate.engine == MAIN_TEXT:
         hashes[MAIN_TEXT] = file_sha256(MAIN_TEXT_MODEL)
-    from pipeline.decide.lists import list_sha256  # loads Numba: not before a recipe is known to be good
+    from pipeline.annotate.urls import SUFFIXES, suffix_list  # load Numba: not before a recipe is good
+    from pipeline.decide.lists import list_sha256
+
+    hashes[SUFFIXES] = file_sha256(suffix_list())
 
     for key in ("block_lists", "allow_lists"):
         for path in getattr(recipe.decide, key):

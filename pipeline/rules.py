@@ -155,6 +155,10 @@ RULES = (
     Rule("max_flagged_character_share", "flagged_characters", "alphabetic_characters+digit_characters"),
     Rule("max_distinct_flagged_words", "distinct_flagged_words"),
     *(Rule(f"max_{what}_words", f"{what}_words") for what in ("flagged", *WORD_CATEGORIES)),
+    Rule("max_url_characters", "url_characters"),
+    Rule("max_url_digit_share", "url_digits", "url_characters"),
+    Rule("max_url_path_segments", "url_path_segments"),
+    Rule("max_url_query_fields", "url_query_fields"),
     Rule("min_perplexity", "lm_cost", "lm_tokens", logarithmic=True),
     Rule("max_perplexity", "lm_cost", "lm_tokens", logarithmic=True),
 )

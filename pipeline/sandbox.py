@@ -284,4 +284,6 @@ def _child_environment() -> dict[str, str]:
     # An empty entry means the folder that the user stands in: it goes. A relative one is made whole.
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     search = os.pathsep.join(str(Path(entry).absolute()) for entry in entries if entry)
-    return environment | dict.fromkeys(_ONE_THREAD, "1") | {"PYTHONPATH": search, "PYTHONHASHSEED": "0"}
+    # Arrow's own pool reserves a GiB of address space when it first grows, which may be all that is left.
+    fixed = {"PYTHONPATH": search, "PYTHONHASHSEED": "0", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    return environment | dict.fromkeys(_ONE_THREAD, "1") | fixed

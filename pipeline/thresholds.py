@@ -134,6 +134,10 @@ class Thresholds:
     max_data_share: float | None = None  # characters of base64 and the like; StarCoder2: 0.5
     max_data_characters: int | None = None  # StarCoder2: 1,024
     max_xml_headers: int | None = None  # StarCoder: 0
+    max_url_characters: int | None = None  # of the canonical URL; documents without one pass
+    max_url_digit_share: float | None = None  # digits among its characters
+    max_url_path_segments: int | None = None
+    max_url_query_fields: int | None = None
     # Scores of the recipe's models; languages without one pass.
     min_quality_score: float | None = None
     quality_score_pareto: int | None = None  # a: score s is kept with probability (2 - s)^-a; GPT-3: 9

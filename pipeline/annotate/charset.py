@@ -1,25 +1,25 @@
 """Which characters do these bytes mean? Decides the charset of a page and decodes it.
 
 Order of trust: byte order mark; bytes that prove themselves UTF-8 (chance agreement is next to impossible);
-the HTTP header; the page's own <meta> or XML declaration; detection from the bytes. A declaration under
-which more than a quarter of the non-ASCII characters come out as U+FFFD is not believed. A declared
-iso-8859-1 counts least, since it is what servers and editors write without having looked: <meta> goes before
-such a header, and detection before either if the bytes above 127 mostly stand side by side, as in no
-Western European text.
+the HTTP header; the page's own <meta> or XML declaration; the most likely charset by its letters
+(charset_model.py). A declaration is not believed if more than a quarter of the non-ASCII characters come out
+as U+FFFD, or if the text is far more likely in another charset (Big5 declared as GBK, Polish or Russian under
+the iso-8859-1 that servers and editors write without having looked): by 15 nats and 0.3 more for every byte
+above 127, 0.1 for iso-8859-1. Languages that the model does not know are then still read as declared.
 
-Other legacy charsets that decode without error are believed even where the text is nonsense (Big5 declared as
-GBK): every pair of bytes is a character there, and only a language model could tell.
+UTF-8 that was taken for windows-1252 or windows-1251 on its way and written as UTF-8 again is undone where
+that is certain (mojibake.py); the name of such a charset is "utf-8 as windows-1252".
 
-Costs 10 to 50 microseconds for 25 kB of UTF-8, about 0.3 ms where detection has to run. Detection is that of
-resiliparse, which depends on the first 128 kB and nothing else. Measured on 853 snippets of 200 and 2,000
-characters in 19 charsets, it found 98 % in 0.2 ms each, charset-normalizer 82 % in 1.7, chardet 99 % in 2.2.
+Costs 10 to 50 microseconds for 25 kB of UTF-8, 0.2 to 0.5 ms where the model has to be asked; it looks at the
+first 128 kB and nothing else. tests/benchmarks/charset.py compares it with others. Not read: EUC-TW, UTF-7
+and UTF-32 (which browsers refuse, too), Hebrew in visual order.
 """
 
 import re
 
-from resiliparse.parse.encoding import detect_encoding
-
-from pipeline.annotate.charset_labels import MULTIBYTE, get_codec, resolve_charset
+from pipeline.annotate.charset_labels import MULTIBYTE, decode_as, resolve_charset
+from pipeline.annotate.charset_model import COST_STEPS, Evidence, weigh_charsets
+from pipeline.annotate.mojibake import repair_mojibake
 
 _BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "utf-8"),
@@ -41,19 +41,22 @@ _BINARY_MAGIC = (
 # neither: it introduces the shifts of ISO-2022-JP.
 _CONTROLS = bytes(sorted(set(range(1, 0x20)) - set(b"\t\n\v\f\r\x1b")))
 _SHIFT_TO_JAPANESE = b"\x1b$"
+_SHIFT_TO_CHINESE, _SHIFT_BACK = b"~{", b"~}"
 _MAX_CONTROL_SHARE = 20  # one in 20 bytes; uniformly random bytes hold one in 10
 _MAX_BROKEN_SHARE = 4  # one in 4 non-ASCII characters
 # A Chinese character in GBK has two bytes that are valid UTF-8 with a chance of about 1 in 6.
 _MULTIBYTE_PROOF = 4
+# How much likelier another charset has to be than the declared one: nats in all, tenths per byte above 127.
+_DOUBT, _DOUBT_PER_BYTE, _DOUBT_PER_BYTE_LATIN = 15, 3, 1
 
 _DECLARATION_BYTES = 4096  # the standard's prescan stops at 1,024; real heads are longer
 _COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _META = re.compile(rb"<meta[\s/][^>]*", re.IGNORECASE)
 _META_CHARSET = re.compile(rb"(?<![\w-])charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE | re.ASCII)
 _XML_ENCODING = re.compile(rb"\s*<\?xml\s[^>]*?encoding\s*=\s*[\"']([\w.:-]+)", re.IGNORECASE | re.ASCII)
+_HIGH = re.compile(rb"[\x80-\xff]")
+_LOOK_BYTES = 4096
 _NOT_ASCII = re.compile("[^\x00-\x7f]+")
-_HIGH_RUN = re.compile(rb"[\x80-\xff]{2,}")
-_LOW_BYTES = bytes(range(0x80))
 
 
 def decode_page(body: bytes, *, header_charset: str) -> tuple[str, str] | None:
@@ -70,13 +73,15 @@ def decode_page(body: bytes, *, header_charset: str) -> tuple[str, str] | None:
 
     declared = _declared_charsets(body, header_charset)
     legacy = declared[0] if declared and declared[0] in MULTIBYTE else ""
-    if _SHIFT_TO_JAPANESE in body and body.isascii():
-        legacy = "iso-2022-jp"
+    if body.isascii():
+        legacy = _guess_shifted(body) or legacy
     text = _decode_strictly(body)
     if text is not None and (not legacy or _proves_utf8(text, legacy)):
-        return text, "utf-8"
+        text, taken_for = (text, "") if text.isascii() else repair_mojibake(text)
+        return text, f"utf-8 as {taken_for}" if taken_for else "utf-8"
     # Damaged UTF-8 is still UTF-8 where most of it holds: no other charset looks like it.
-    return _decode_best(body, [legacy, *declared, "utf-8"] if legacy else ["utf-8", *declared])
+    utf8 = ["utf-8"] if text is not None or _looks_like_utf8(body) else []
+    return _decode_best(body, [legacy, *declared, *utf8] if legacy else [*utf8, *declared])
 
 
 def find_declared_charset(body: bytes) -> str:
@@ -109,6 +114,14 @@ def _decode_strictly(body: bytes) -> str | None:
         return None
 
 
+def _looks_like_utf8(body: bytes) -> bool:
+    """Does half of what stands near the first byte above 127 hold as UTF-8? Spares others the whole look."""
+    first = _HIGH.search(body)
+    start = first.start() if first else 0
+    text = body[start : start + _LOOK_BYTES].decode("utf-8", "replace")
+    return text.count("\ufffd") * 2 <= _count_not_ascii(text)
+
+
 def _proves_utf8(text: str, legacy: str) -> bool:
     """Is valid UTF-8 meant as UTF-8 although a multi-byte legacy charset is declared?"""
     if text.isascii():
@@ -117,15 +130,16 @@ def _proves_utf8(text: str, legacy: str) -> bool:
 
 
 def _decode_best(body: bytes, candidates: list[str]) -> tuple[str, str] | None:
-    """Decode by the first charset that fits; if none does, by the one that breaks least, or None."""
-    detected = resolve_charset(detect_encoding(body, html5_compatible=False) or "")
-    if "windows-1252" in candidates and _has_dense_high_bytes(body):
-        candidates = ["utf-8", detected, *candidates]
+    """Decode by the first charset that fits and is no less likely than another by far; if none fits, by the
+    one that breaks least, or None.
+    """
+    evidence = weigh_charsets(body, candidates)
+    likeliest = evidence.best
     best: tuple[int, str, str] | None = None
-    for encoding in dict.fromkeys([*candidates, detected]):
-        if not encoding:
+    for encoding in dict.fromkeys([*candidates, likeliest]):
+        if not encoding or _is_unlikely(evidence, encoding):
             continue
-        text = body.decode(get_codec(encoding), "replace")
+        text = decode_as(encoding, body)
         broken = text.count("\ufffd")
         if broken * _MAX_BROKEN_SHARE <= _count_not_ascii(text):
             return text, encoding
@@ -136,12 +150,32 @@ def _decode_best(body: bytes, candidates: list[str]) -> tuple[str, str] | None:
     return best[1], best[2]
 
 
+def _is_unlikely(evidence: Evidence, encoding: str) -> bool:
+    """Is another charset far likelier than this one? Never for a charset that the model does not know."""
+    if encoding not in evidence.costs:
+        return False
+    per_byte = _DOUBT_PER_BYTE_LATIN if encoding == "windows-1252" else _DOUBT_PER_BYTE
+    more = evidence.costs[encoding] - evidence.costs[evidence.best]
+    return 10 * more > COST_STEPS * (10 * _DOUBT + evidence.high_bytes * per_byte)
+
+
+def _guess_shifted(body: bytes) -> str:
+    """The charset of ASCII bytes that shift into two-byte characters and back, "" if they do not."""
+    if _SHIFT_TO_JAPANESE in body:
+        return "iso-2022-jp"
+    if _SHIFT_TO_CHINESE in body and _SHIFT_BACK in body:
+        text = decode_as("hz-gb-2312", body)
+        if "\ufffd" not in text and _count_not_ascii(text) >= _MULTIBYTE_PROOF:
+            return "hz-gb-2312"
+    return ""
+
+
 def _count_not_ascii(text: str) -> int:
     return sum(map(len, _NOT_ASCII.findall(text)))
 
 
 def _decode_believed(body: bytes, encoding: str) -> tuple[str, str] | None:
-    text = body.decode(get_codec(encoding), "replace")
+    text = decode_as(encoding, body)
     broken = text.count("\ufffd")
     return None if broken * _MAX_BROKEN_SHARE > len(text) else (text, encoding)
 
@@ -155,11 +189,6 @@ def _guess_utf16(body: bytes) -> str:
     if even > 4 * odd and even * 4 > len(head[::2]):
         return "utf-16be"
     return ""
-
-
-def _has_dense_high_bytes(body: bytes) -> bool:
-    """Do most bytes above 127 stand beside another one, as in Cyrillic, Greek, Arabic, Thai, Chinese?"""
-    return 2 * sum(map(len, _HIGH_RUN.findall(body))) > len(body.translate(None, _LOW_BYTES))
 
 
 def _is_mostly_controls(body: bytes) -> bool:

@@ -1,11 +1,13 @@
 """Charset labels as the web writes them -> the encoding that browsers mean -> the Python codec for it.
 
 The table is that of the WHATWG Encoding Standard (section 4.2, "Names and labels"): "gb2312" means gbk,
-        "iso-8859-1" means windows-1252, "ks_c_5601-1987" means the extended euc-kr. Two differences: "
-        "gbk is decoded a"
-its superset GB18030, as the standard's own decoder does, and has one name here; HZ is decoded, where browsers
-refuse it. A few labels that detectors and old software use (cp949, cp936, ...) are added.
+"iso-8859-1" means windows-1252, "ks_c_5601-1987" means the extended euc-kr. Two differences: gbk is decoded
+as its superset GB18030, as the standard's own decoder does, and has one name here; HZ is decoded, where
+browsers refuse it. A few labels that detectors and old software use (cp949, cp936, ...) are added. EUC-TW and
+ISO-2022-KR are not decoded, as in browsers.
 """
+
+import codecs
 
 # encoding: (Python codec, labels). Python's cp932 is the web's Shift_JIS, its cp949 the web's EUC-KR;
 # euc_jis_2004 has NEC's row 13 (circled numbers), which the web's EUC-JP has and Python's euc_jp lacks, and
@@ -110,6 +112,8 @@ _ENCODINGS: dict[str, tuple[str, str]] = {
     "windows-1258": ("cp1258", "windows-1258 cp1258 x-cp1258"),
 }
 
+_WEB = "sluice-web"  # errors: what the standard's tables have and Python's lack
+
 # Characters of several bytes, none of them UTF-8: random Chinese in one of these may also be valid UTF-8.
 MULTIBYTE = frozenset({"gb18030", "hz-gb-2312", "big5", "euc-jp", "iso-2022-jp", "shift_jis", "euc-kr"})
 
@@ -125,3 +129,31 @@ def resolve_charset(label: str) -> str:
 def get_codec(encoding: str) -> str:
     """Return the Python codec that decodes an encoding returned by resolve_charset."""
     return _ENCODINGS[encoding][0]
+
+
+def decode_as(encoding: str, body: bytes) -> str:
+    """The text of bytes in an encoding returned by resolve_charset, U+FFFD for what it has no character for.
+
+    As the standard decodes: 0x80 to 0x9F of single-byte charsets that Python leaves undefined are control
+    characters (0x81 in windows-1252), and 0x80 in gb18030 is the euro sign of cp936.
+    """
+    codec = _ENCODINGS[encoding][0]
+    if encoding == "utf-8":
+        return body.decode(codec, "replace")
+    try:
+        return body.decode(codec)
+    except UnicodeDecodeError:
+        return body.decode(codec, _WEB if encoding == "gb18030" or encoding not in MULTIBYTE else "replace")
+
+
+def _decode_as_browsers(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    byte = error.object[error.start]
+    if error.encoding == "gb18030":
+        return ("\u20ac" if byte == 0x80 else "\ufffd"), error.start + 1
+    if error.encoding == "charmap" and 0x80 <= byte <= 0x9F:
+        return chr(byte), error.start + 1
+    return "\ufffd", error.end
+
+
+codecs.register_error(_WEB, _decode_as_browsers)

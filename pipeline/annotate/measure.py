@@ -12,6 +12,7 @@ from pipeline.annotate.decontaminate import Overlaps
 from pipeline.annotate.perplexity import Scores
 from pipeline.annotate.personal_data import mask_personal_data as find_edits
 from pipeline.annotate.segment import measure_jieba
+from pipeline.annotate.urls import measure_urls
 from pipeline.counts import MEASURE_GROUPS
 from pipeline.kernels.c4 import measure_c4
 from pipeline.kernels.chinese import measure_chinese
@@ -31,6 +32,7 @@ _GROUPS = {
     "c4": measure_c4,
     "chinese": measure_chinese,
     "code": measure_code,
+    "url": measure_urls,
 }
 
 
@@ -43,9 +45,9 @@ def measure_documents(
     overlaps: Overlaps,
     scores: Scores,
 ) -> pa.RecordBatch:
-    """MEASURES of a batch that has text and LANGUAGES, shares `overlaps` with test sets and costs language
-    models `scores`; counts of groups (counts.MEASURE_GROUPS) that are not among `groups` are null. `scorers`:
-    those of groups that need models.
+    """MEASURES of a batch that has text, url and LANGUAGES, shares `overlaps` with test sets and costs
+    language models `scores`; counts of groups (counts.MEASURE_GROUPS) that are not among `groups` are null.
+    `scorers`: those of groups that need models.
     """
     counts, scripts = measure_text(batch["text"]), count_scripts(batch["text"])
     edits = find_edits(batch["text"]) if mask_personal_data else pa.array([[]] * batch.num_rows, EDITS)
@@ -70,7 +72,9 @@ def _count_groups(
     counts: dict[str, pa.Array] = {}
     for group, columns in MEASURE_GROUPS.items():
         made = None
-        if group in groups:
-            made = scorers[group](batch) if group in scorers else _GROUPS[group](batch["text"])
+        if group in groups and group in scorers:
+            made = scorers[group](batch)
+        elif group in groups:
+            made = _GROUPS[group](batch["url" if group == "url" else "text"])
         counts |= {name: nothing if made is None else made[name] for name in columns}
     return counts

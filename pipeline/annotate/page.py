@@ -21,6 +21,8 @@ import orjson
 import pyarrow as pa
 
 from pipeline.annotate.charset import decode_page
+from pipeline.annotate.charset_model import load_charset_model
+from pipeline.annotate.declared import read_declared
 from pipeline.annotate.extract.engines import ENGINES, NEVER, PageRefused, main_text_or_trafilatura
 from pipeline.annotate.language import identify_languages, judge_paragraphs, load_language_model
 from pipeline.annotate.normalize import normalize_text
@@ -44,6 +46,9 @@ _COLUMNS = pa.schema(
         ("text", pa.string()),
         ("charset", pa.string()),
         ("title", pa.string()),
+        ("author", pa.string()),
+        ("published", pa.string()),
+        ("declared_language", pa.string()),
         *((column.name, column.type) for column in LANGUAGES),
         ("http_status", pa.int16()),  # 0 if there was no response, or none that was read
     ]
@@ -74,6 +79,9 @@ class Row:
     text: str = ""
     charset: str = ""
     title: str = ""
+    author: str = ""
+    published: str = ""
+    declared_language: str = ""
     http_status: int = 0
 
 
@@ -81,7 +89,8 @@ def open_task(settings: bytes) -> Callable[[Iterator[bytes]], bytes]:
     """The task for settings in JSON; it turns frames into an Arrow IPC stream of one batch, a row per frame.
 
     Reasons: those of decode_http_response; page_too_large, undecodable, too_many_tags, too_many_blocks,
-    extract_error, empty_text. Raises KeyError, TypeError, ValueError or OSError on settings that cannot work.
+    too_deep, too_many_attributes, extract_error, empty_text. Raises KeyError, TypeError, ValueError or
+    OSError on settings that cannot work.
     """
     pa.set_memory_pool(pa.system_memory_pool())  # the others reserve address space, which the sandbox limits
     pa.set_cpu_count(1)
@@ -90,6 +99,7 @@ def open_task(settings: bytes) -> Callable[[Iterator[bytes]], bytes]:
     if given.fallback_doubt < NEVER:
         extract = main_text_or_trafilatura(given.fallback_doubt)
     extract("<p>", "")  # its imports belong to the start, not to the first page's CPU time
+    load_charset_model()
     model = load_language_model(given.language_model, given.language_model_sha256)
 
     def read_pages(frames: Iterator[bytes]) -> bytes:
@@ -106,7 +116,7 @@ def _read_page(
     row = Row()
     start = _HEADER_LENGTH.size + _HEADER_LENGTH.unpack_from(frame)[0]
     header = orjson.loads(frame[_HEADER_LENGTH.size : start])
-    body, charset = frame[start:], header["charset"]
+    body, charset, language = frame[start:], header["charset"], ""
 
     began = perf_counter_ns()
     if header["media"] == "http":
@@ -116,6 +126,7 @@ def _read_page(
             row.reason = response
             return row
         row.http_status, body, charset = response.status, response.body, response.charset or charset
+        language = response.language
 
     if len(body) > settings.max_page_bytes:
         row.reason = "page_too_large"
@@ -146,6 +157,7 @@ def _read_page(
             row.reason, row.detail = "extract_error", _describe(error)
             return row
         row.title = " ".join(normalize_text(title).split())[:_MAX_TITLE]
+        row.author, row.published, row.declared_language = read_declared(page[0], language)
         began = _spend(spent, "extract", began)
 
     row.text = normalize_text(text)
@@ -179,10 +191,7 @@ def _answer(rows: list[Row], model: Any, by_paragraph: bool, spent: dict[str, in
     codes, scores = identify_languages(model, texts)
     paragraphs = judge_paragraphs(model, texts if by_paragraph else [""] * len(rows), codes)
     _spend(spent, "language", began)
-    columns = {
-        name: [getattr(row, name) for row in rows]
-        for name in ("reason", "detail", "text", "charset", "title", "http_status")
-    }
+    columns = {name: [getattr(row, name) for row in rows] for name in _COLUMNS.names if name in Row.__slots__}
     columns |= {"language": codes, "language_score": scores}
     columns |= dict(zip(PARAGRAPH_COUNTS, paragraphs.T, strict=True))
     schema = _COLUMNS.with_metadata({stage: str(nanoseconds) for stage, nanoseconds in spent.items()})

@@ -13,12 +13,14 @@ from pathlib import Path
 import orjson
 
 from pipeline import schema
+from pipeline.annotate.charset_model import CHARSET_MODEL
 from pipeline.annotate.derived import MADE_OF, MEASURES, DerivedWriters, load_kernels
 from pipeline.annotate.extract.engines import MAIN_TEXT, NEVER
 from pipeline.annotate.quarantine import Quarantine
 from pipeline.annotate.read.records import UnreadableSplit
 from pipeline.annotate.split import TASK_VERSION, SplitResult, identify_again, lend_sandbox, read_documents
 from pipeline.annotate.splits import Span, split_from_bytes
+from pipeline.annotate.urls import SUFFIXES
 from pipeline.config import Source
 from pipeline.ledger import IN, OUT, Count
 from pipeline.parts import PartWriter, read_batches
@@ -56,7 +58,8 @@ def documents_made_of(job: Job, source: Source, spans: Sequence[Span]) -> str:
         source.fields,
         [(span.path, span.start, span.end, span.identity) for span in spans],
     )
-    return fingerprint(TASK_VERSION, read, limits, sandbox, engine, gated)
+    tables = (job.hashes[CHARSET_MODEL.stem], job.hashes[SUFFIXES])
+    return fingerprint(TASK_VERSION, read, limits, sandbox, tables, engine, gated)
 
 
 def _engine_made_of(job: Job) -> tuple[object, ...]:
@@ -207,7 +210,9 @@ def _derive_again(job: Job, part: int, source: Source, documents: Row) -> None:
     steps = [step for step in MADE_OF if not is_done(job, read_row(job, step, part), made_of[step])]
     with ExitStack() as stack:
         derived = DerivedWriters(job, source, part, stack.enter_context(storage.scratch()), steps)
-        batches = read_batches(storage, documents.file("documents"), columns=["id", "text", "text_digest"])
+        batches = read_batches(
+            storage, documents.file("documents"), columns=["id", "url", "text", "text_digest"]
+        )
         if MEASURES in steps:
             sandbox = stack.enter_context(lend_sandbox(annotate, job.hashes[annotate.language_model]))
             batches = (identify_again(batch, sandbox, timings) for batch in batches)

@@ -19,8 +19,7 @@ from pipeline.config import Source
 # Reasons by stage that tell what a record is, not that it is damaged.
 ONLY_COUNTED: Mapping[str, frozenset[str]] = {
     "read": frozenset(
-        ("record_type", "revisit", "segmented_record", "arc_record")
-        + ("empty_member", "skippable_frame", "blank_line")
+        ("record_type", "revisit", "segmented_record") + ("empty_member", "skippable_frame", "blank_line")
     ),
     "text": frozenset(("http_status", "not_html")),
 }

@@ -22,6 +22,7 @@ from pipeline.annotate.quarantine import ONLY_COUNTED, Quarantine
 from pipeline.annotate.read.records import Record, Skipped, SpanAccount
 from pipeline.annotate.read.split import read_split
 from pipeline.annotate.splits import Span
+from pipeline.annotate.urls import canonical_urls, registered_domains
 from pipeline.config import Annotate, Source
 from pipeline.kernels.keyed import keyed_u64
 from pipeline.ledger import IN, OUT, Count
@@ -29,13 +30,14 @@ from pipeline.sandbox import Failure, Limits, Sandbox
 from pipeline.timings import Timings
 
 TASK = "pipeline.annotate.page:open_task"
-TASK_VERSION = 3  # raise it when the same page gives another text or language
+TASK_VERSION = 4  # raise it when the same page gives another text or language
 _GROUP_RECORDS, _GROUP_BYTES = 64, 2 << 20  # one trip to the sandbox
 _BATCH_DOCUMENTS, _BATCH_BYTES = 2000, 4 << 20  # one batch of documents, a row group on disk
 _MILLIONTHS = 1_000_000
 
 _LANGUAGES = schema.arrow_schema(schema.LANGUAGES)
-_TEXT_COLUMNS = ("charset", "title", "text", *_LANGUAGES.names)
+_DECLARED = ("title", "author", "published", "declared_language")
+_TEXT_COLUMNS = ("charset", *_DECLARED, "text", *_LANGUAGES.names)
 # Sandboxes that wait for work; appended to and popped from by the threads of this process (both are atomic).
 _idle: list[tuple[object, Sandbox]] = []
 
@@ -236,6 +238,8 @@ def _assemble(
         "length": pa.array([record.length for record in records], pa.uint64()),
         "index": indexes,
         "url": urls,
+        "canonical_url": canonical_urls(urls),
+        "registered_domain": registered_domains(urls),
         "date": pa.array([record.date for record in records], pa.string()),
         "licence": pa.array([record.licence for record in records], pa.string()),
         **{name: texts[name] for name in _TEXT_COLUMNS},

@@ -49,6 +49,7 @@ from pipeline.rules import LOG_STEPS, PERPLEXITY_BUCKETS, RULES, terms_of
 
 SHOWN_MEMBERS = 10
 _EXCERPT_CHARACTERS = 400
+_DECLARED = ("canonical_url", "registered_domain", "author", "published", "declared_language")
 _BRIEF = ("id", "source", "path", "offset", "index", "url", "date", "licence", "title")
 
 
@@ -76,7 +77,7 @@ def explain_document(job: Job, locator: int) -> dict[str, Any]:
         "licence": document["licence"] or source.licence,
         **{
             name: document[name]
-            for name in ("path", "offset", "length", "index", "url", "date", "charset", "title")
+            for name in ("path", "offset", "length", "index", "url", "date", "charset", "title", *_DECLARED)
         },
         "language": counts.pop("language"),
         "language_score": counts.pop("language_score") / schema.SCORE_STEPS,

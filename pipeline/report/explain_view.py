@@ -91,13 +91,18 @@ def _provenance(document: dict[str, Any]) -> Table:
         place += f", record {document['index']:,} in it"
     facts = {
         "title": document["title"],
+        "author": document["author"],
+        "published": document["published"],
         "url": document["url"],
+        "canonical URL": document["canonical_url"],
+        "registered domain": document["registered_domain"],
         "id": document["id"],
         "source": f"{source['name']} ({source['kind']}), licence {document['licence']}",
         "file": place,
         "date": document["date"],
         "charset": document["charset"],
         "language": f"{document['language']} ({document['language_score']:.4f})",
+        "declared language": document["declared_language"],
         "perplexity": _perplexity(document["perplexity"]),
         "stored in": f"part {document['part']:,}, row {document['row']:,}",
     }

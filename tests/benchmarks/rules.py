@@ -100,8 +100,11 @@ def measure(text: pa.Array, language: str, groups: tuple[str, ...]) -> pa.Record
     """MEASURES of texts of one language."""
     said = {"language": language, "language_score": 65_535}
     rows = len(text)
+    urls = pa.repeat(pa.scalar("https://example.org/a/page-1.html?b=2"), rows)
     columns = [pa.repeat(pa.scalar(said.get(c.name, 0), c.type), rows) for c in LANGUAGES]
-    batch = pa.RecordBatch.from_arrays([text, *columns], names=["text", *(c.name for c in LANGUAGES)])
+    batch = pa.RecordBatch.from_arrays(
+        [text, urls, *columns], names=["text", "url", *(c.name for c in LANGUAGES)]
+    )
     return measure_documents(
         batch,
         groups=groups,

@@ -1,4 +1,5 @@
-"""WARC records cut out of a stream of bytes: the same for a plain file and for a decompressed member.
+"""WARC (or ARC) records cut out of a stream of bytes: the same for a plain file and for a decompressed
+member.
 
 A record is sound when it has a header with a Content-Length and another record, or the end, follows the body
 and its line ends (any number of them: writers differ). Everything else is a frame with a reason, and reading
@@ -8,7 +9,7 @@ above max_record_bytes is believed, because there is no way back.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,16 +18,43 @@ from pipeline.annotate.read.records import RAW_BYTES
 from pipeline.annotate.read.window import Window
 
 HEADER_BYTES = 64 << 10  # the longest header that is believed; real ones have about 500 bytes
-START = re.compile(rb"WARC/[01]\.\d")
-LINE_START = re.compile(rb"(?<=\n)WARC/[01]\.\d")
-START_BYTES = 8
 BLANK_BYTES = 64 << 10  # the longest run of line ends that is taken for the end of a record
 
-_HEADER_END = re.compile(rb"\n\r*\n")
 _FOLD = re.compile(rb"\r*\n[ \t]+")
 _NOT_LINE_END = re.compile(rb"[^\r\n]")
 
 Fields = dict[bytes, bytes]  # names in lower case, values stripped, the first of equal names
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the records of a format begin."""
+
+    start: re.Pattern[bytes]  # at the first byte of one
+    line_start: re.Pattern[bytes]  # the same, at the beginning of a line that is searched for
+    start_bytes: int  # as many tell a start
+    header_end: re.Pattern[bytes]
+    parse: Callable[[bytes], Fields]
+
+
+def parse_header(header: bytes) -> Fields:
+    """The fields of a WARC header, the version line apart."""
+    fields: Fields = {}
+    if b"\n " in header or b"\n\t" in header:
+        header = _FOLD.sub(b" ", header)
+    for line in header.split(b"\n")[1:]:
+        name, _, value = line.partition(b":")
+        fields.setdefault(name.strip().lower(), value.strip())
+    return fields
+
+
+WARC = Dialect(
+    start=re.compile(rb"WARC/[01]\.\d"),
+    line_start=re.compile(rb"(?<=\n)WARC/[01]\.\d"),
+    start_bytes=8,
+    header_end=re.compile(rb"\n\r*\n"),
+    parse=parse_header,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +99,8 @@ class StoredBytes:
 class Stream:
     """A buffer over a source: [at, len(buffer)) is what is there and not yet consumed."""
 
-    def __init__(self, source: ByteSource, position: int = 0) -> None:
+    def __init__(self, source: ByteSource, position: int = 0, dialect: Dialect = WARC) -> None:
+        self.dialect = dialect
         self.buffer = b""
         self.at = 0
         self._source = source
@@ -123,8 +152,8 @@ class Stream:
             found = _NOT_LINE_END.search(self.buffer, self.at + ahead, self.at + ahead + BLANK_BYTES)
             if found:
                 start = found.start() - self.at
-                self.ensure(start + START_BYTES)
-                return start if START.match(self.buffer, self.at + start) else -1
+                self.ensure(start + self.dialect.start_bytes)
+                return start if self.dialect.start.match(self.buffer, self.at + start) else -1
             if len(self.buffer) - self.at > ahead + BLANK_BYTES:
                 return -1
             if not self.fill():
@@ -133,11 +162,11 @@ class Stream:
     def scan(self) -> None:
         """Consumes up to the next line that begins like a record, or to the end."""
         while True:
-            found = LINE_START.search(self.buffer, self.at)
+            found = self.dialect.line_start.search(self.buffer, self.at)
             if found:
                 self.at = found.start()
                 return
-            self.at = max(self.at, len(self.buffer) - START_BYTES)
+            self.at = max(self.at, len(self.buffer) - self.dialect.start_bytes)
             if not self.fill():
                 self.at = len(self.buffer)
                 return
@@ -145,8 +174,8 @@ class Stream:
     def _append(self, piece: bytes) -> bool:
         if piece:
             keep = max(
-                self.at - START_BYTES, 0
-            )  # a little of what is consumed, for the look-behind of LINE_START
+                self.at - self.dialect.start_bytes, 0
+            )  # a little of what is consumed, for the look-behind of line_start
             self.buffer, self.at, self._base = self.buffer[keep:] + piece, self.at - keep, self._base + keep
         return bool(piece)
 
@@ -168,7 +197,7 @@ def _read_frame(stream: Stream, max_record_bytes: int) -> Frame:
     header_bytes, reason = _measure_header(stream)
     if reason:
         return _damage(stream, start, {}, reason)
-    fields = _parse_header(stream.buffer[stream.at : stream.at + header_bytes])
+    fields = stream.dialect.parse(stream.buffer[stream.at : stream.at + header_bytes])
     length = fields.get(b"content-length", b"")
     if not length.isdigit() or len(length) > 18:
         return _damage(stream, start, fields, "bad_record_header")
@@ -193,7 +222,7 @@ def _read_frame(stream: Stream, max_record_bytes: int) -> Frame:
 def _measure_header(stream: Stream) -> tuple[int, str]:
     """The bytes of the header with its blank line, and "" or what is wrong with it."""
     while True:
-        found = _HEADER_END.search(stream.buffer, stream.at, stream.at + HEADER_BYTES)
+        found = stream.dialect.header_end.search(stream.buffer, stream.at, stream.at + HEADER_BYTES)
         if found:
             return found.end() - stream.at, ""
         have = len(stream.buffer) - stream.at
@@ -201,16 +230,6 @@ def _measure_header(stream: Stream) -> tuple[int, str]:
             return 0, "bad_record_header"
         if not stream.ensure(have + 1):
             return 0, "truncated_record"
-
-
-def _parse_header(header: bytes) -> Fields:
-    fields: Fields = {}
-    if b"\n " in header or b"\n\t" in header:
-        header = _FOLD.sub(b" ", header)
-    for line in header.split(b"\n")[1:]:
-        name, _, value = line.partition(b":")
-        fields.setdefault(name.strip().lower(), value.strip())
-    return fields
 
 
 def _pass_over(stream: Stream, start: int, fields: Fields, count: int) -> Frame:

@@ -18,6 +18,7 @@ _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d+)?[ \t]+(\d{3})(?![^ \t\r\n])")
 _MAX_INTERIM = 8  # "100 Continue" responses before the real one
 
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
+_UNKNOWN_TYPES = ("unknown/unknown", "application/unknown")  # as if there were none (WHATWG MIME Sniffing, 7)
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+")
 _CHARSET = re.compile(r"""charset\s*=\s*["']?\s*([\w.:+-]+)""", re.IGNORECASE)
 _SNIFFED_BYTES = 1_445  # what browsers look at (WHATWG MIME Sniffing, 5.1)
@@ -35,6 +36,7 @@ class HttpBody:
     status: int
     content_type: str  # without parameters, in lower case; "" if absent
     charset: str  # as the header declares it, in lower case; "" if absent
+    language: str  # Content-Language as declared
     body: bytes
     truncated: bool  # its coding promised more than the archive holds
 
@@ -58,7 +60,7 @@ def decode_http_response(payload: bytes, *, max_bytes: int, max_ratio: int) -> H
     fields = _parse_fields(payload[status_line.end() : head_end.start()])
     declared = fields.get("content-type", "")
     found = _MEDIA_TYPE.match(declared.strip().lower())
-    content_type = found.group() if found else ""
+    content_type = found.group() if found and found.group() not in _UNKNOWN_TYPES else ""
     if content_type and content_type not in _HTML_TYPES:
         return "not_html"
     try:
@@ -68,9 +70,9 @@ def decode_http_response(payload: bytes, *, max_bytes: int, max_ratio: int) -> H
     if not content_type and not _HTML_TAG.search(body.content[:_SNIFFED_BYTES].replace(b"\0", b"")):
         return "not_html"
     charset = _CHARSET.search(declared)
-    return HttpBody(
-        status, content_type, charset.group(1).lower() if charset else "", body.content, body.truncated
-    )
+    label = charset.group(1).lower() if charset else ""
+    language = fields.get("content-language", "")
+    return HttpBody(status, content_type, label, language, body.content, body.truncated)
 
 
 def _skip_interim(payload: bytes) -> int:

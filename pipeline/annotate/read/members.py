@@ -13,7 +13,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from pipeline.annotate.read.framing import LINE_START, START, START_BYTES
+from pipeline.annotate.read.framing import WARC, Dialect
 from pipeline.annotate.read.inflate import (
     GZIP_MAGIC,
     ZSTD_MAGIC,
@@ -38,16 +38,16 @@ _MEMBER_START_BYTES = 4
 _HEAD_RATIO = 2_000  # above what deflate can do: only the first bytes are looked at
 
 
-def find_packing(window: Window) -> Packing:
+def find_packing(window: Window, plain_magic: tuple[bytes, ...] = ()) -> Packing:
     """How the file is packed, by its first bytes, or by the first sound start if they are damaged."""
     head = window.at(0, BLOCK_BYTES)
     if head.startswith(GZIP_MAGIC):
         return "gzip"
     if head.startswith(ZSTD_MAGIC) or skippable_frame_bytes(window, 0):
         return "zstd"
-    if START.match(head):
+    if WARC.start.match(head) or head.startswith(plain_magic):
         return "plain"
-    line_start = LINE_START.search(head)
+    line_start = WARC.line_start.search(head)
     first = line_start.start() if line_start else len(head)
     found: Packing = "plain"
     head_window = Window(pa.BufferReader(head), len(head))
@@ -69,7 +69,15 @@ def member_opener(window: Window, packing: Packing, *, max_ratio: int) -> OpenMe
 class Members:
     """The members from `offset` on as one container, a source for framing.Stream."""
 
-    def __init__(self, window: Window, offset: int, open_member: OpenMember, packing: Packing) -> None:
+    def __init__(
+        self,
+        window: Window,
+        offset: int,
+        open_member: OpenMember,
+        packing: Packing,
+        dialect: Dialect = WARC,
+    ) -> None:
+        self._start = dialect.start
         self.member: Member = open_member(window, offset)
         self._window = window
         self._open_member = open_member
@@ -88,7 +96,7 @@ class Members:
                 piece = following.read()
             except Damaged:
                 return b""  # reported when its turn comes, as a container of its own
-            if START.match(piece.lstrip(b"\r\n")):
+            if self._start.match(piece.lstrip(b"\r\n")):
                 return b""
             if piece:
                 self.member = following
@@ -107,25 +115,27 @@ def begins_member(window: Window, offset: int, packing: Packing) -> bool:
     return bool(pattern and pattern.match(window.at(offset, _MEMBER_START_BYTES)))
 
 
-def next_member(window: Window, offset: int, packing: Packing, open_member: OpenMember) -> int:
-    """Where the next member with a WARC record at its start begins, at or after `offset`; the file's size if
+def next_member(
+    window: Window, offset: int, packing: Packing, open_member: OpenMember, dialect: Dialect = WARC
+) -> int:
+    """Where the next member with a record at its start begins, at or after `offset`; the file's size if
     nowhere.
 
     Magic bytes occur in compressed data by chance, so the content decides.
     """
     while offset < window.size:
         offset = window.search(_MEMBER_START[packing], offset, margin=_MEMBER_START_BYTES)
-        if offset < window.size and _begins_record(open_member(window, offset)):
+        if offset < window.size and _begins_record(open_member(window, offset), dialect):
             return offset
         offset += 1
     return window.size
 
 
-def _begins_record(member: Member) -> bool:
+def _begins_record(member: Member, dialect: Dialect) -> bool:
     content = b""
     try:
-        while len(content) < START_BYTES and (piece := member.read()):
+        while len(content) < dialect.start_bytes and (piece := member.read()):
             content = (content + piece).lstrip(b"\r\n")
     except Damaged:
         return False
-    return START.match(content) is not None
+    return dialect.start.match(content) is not None

@@ -22,7 +22,6 @@ REASONS = MappingProxyType(
         "record_type": "a WARC record that holds no page: request, warcinfo, metadata, DNS, an image",
         "revisit": "a WARC record that only points to an earlier capture",
         "segmented_record": "one segment of a WARC record that was cut into several",
-        "arc_record": "an ARC file, the format before WARC: refused whole",
         "empty_member": "a compressed member, or the rest of a file, that holds nothing but line ends",
         "skippable_frame": "a zstd frame for other readers: dictionary, seek table, padding",
         "blank_line": "a line of JSONL without any content",

@@ -1,4 +1,5 @@
-"""WARC files: gzip by member, zstd by frame, or plain, any span of them; WET files are WARC with text inside.
+"""WARC files: gzip by member, zstd by frame, or plain, any span of them; WET files are WARC with text
+inside, ARC files have other headers (arc.py).
 
 A file is a chain of containers that tile it: members (plain records) that are sound, damaged ones up to the
 next sound start, and bytes in between. Where a container starts, given where the one before it does, depends
@@ -19,9 +20,10 @@ skip with its reason and the first MiB kept.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipeline.annotate.read.arc import ARC, ARC_MAGIC
 from pipeline.annotate.read.framing import (
-    LINE_START,
-    START_BYTES,
+    WARC,
+    Dialect,
     Frame,
     StoredBytes,
     Stream,
@@ -43,7 +45,6 @@ from pipeline.annotate.read.window import Window
 LOOKBACK_BYTES = (
     4 << 20
 )  # longer than any page that is read; Common Crawl cuts payloads at 5 MiB uncompressed
-_ARC_START = b"filedesc://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Archive:
     window: Window
     packing: Packing
     open_member: OpenMember
+    dialect: Dialect
     span: int
     max_record_bytes: int
 
@@ -68,16 +70,10 @@ def read_warc(
     account: SpanAccount,
 ) -> Iterator[Outcome]:
     """The outcomes of the containers that start in [start, end), in file order."""
-    packing = find_packing(window)
-    archive = Archive(
-        window, packing, member_opener(window, packing, max_ratio=max_ratio), span, max_record_bytes
-    )
-    if _is_arc(archive):
-        if start == 0 and window.size:
-            account.spanned += window.size
-            account.covered += window.size
-            yield Skipped(span, 0, window.size, 0, "arc_record", b"", "", False)
-        return
+    packing = find_packing(window, (ARC_MAGIC,))
+    open_member = member_opener(window, packing, max_ratio=max_ratio)
+    dialect = ARC if _is_arc(window, packing, open_member) else WARC
+    archive = Archive(window, packing, open_member, dialect, span, max_record_bytes)
     begin, stop = _find_border(archive, start), _find_border(archive, end)
     account.spanned += stop - begin
     position = begin
@@ -108,14 +104,15 @@ def _find_border(archive: Archive, position: int) -> int:
 def _next_start(archive: Archive, position: int) -> int:
     """Where the next container that looks sound starts, at or after `position` > 0."""
     if archive.packing == "plain":
-        return archive.window.search(LINE_START, position, margin=START_BYTES)
-    return next_member(archive.window, position, archive.packing, archive.open_member)
+        dialect = archive.dialect
+        return archive.window.search(dialect.line_start, position, margin=dialect.start_bytes)
+    return next_member(archive.window, position, archive.packing, archive.open_member, archive.dialect)
 
 
 def _walk(archive: Archive, start: int) -> Iterator[Outcome]:
     """The outcomes from a container's start to the end of the file; their lengths tile it."""
     if archive.packing == "plain":
-        stream = Stream(StoredBytes(archive.window, start), start)
+        stream = Stream(StoredBytes(archive.window, start), start, archive.dialect)
         for frame in read_frames(stream, max_record_bytes=archive.max_record_bytes):
             yield to_outcome(
                 frame, span=archive.span, offset=frame.start, length=frame.end - frame.start, index=0
@@ -137,8 +134,8 @@ def _read_container(archive: Archive, offset: int) -> Iterator[Outcome]:
     if not begins_member(window, offset, archive.packing):
         yield _skip_to_next_start(archive, offset, offset + 1, 0, Damaged("unparsed_bytes"))
         return
-    members = Members(window, offset, archive.open_member, archive.packing)
-    frames = read_frames(Stream(members), max_record_bytes=archive.max_record_bytes)
+    members = Members(window, offset, archive.open_member, archive.packing, archive.dialect)
+    frames = read_frames(Stream(members, 0, archive.dialect), max_record_bytes=archive.max_record_bytes)
     last: Frame | None = None
     index = 0
     resume = offset + 1
@@ -172,10 +169,10 @@ def _skip_to_next_start(archive: Archive, offset: int, resume: int, index: int, 
     return Skipped(archive.span, offset, length, index, damage.reason, raw, damage.url, True)
 
 
-def _is_arc(archive: Archive) -> bool:
-    if archive.packing == "plain":
-        return archive.window.at(0, len(_ARC_START)) == _ARC_START
+def _is_arc(window: Window, packing: Packing, open_member: OpenMember) -> bool:
+    if packing == "plain":
+        return window.at(0, len(ARC_MAGIC)) == ARC_MAGIC
     try:
-        return archive.open_member(archive.window, 0).read().startswith(_ARC_START)
+        return open_member(window, 0).read().startswith(ARC_MAGIC)
     except Damaged:
         return False

@@ -115,6 +115,15 @@ def test_running_out_of_memory_is_left_to_the_sandbox(monkeypatch: pytest.Monkey
         run([frame("html", b"any")])
 
 
+def test_what_a_page_declares_stands_in_columns() -> None:
+    head = '<html lang="en-GB"><meta name="author" content="Ann Lee"><meta name="date" content="2024-05-31">'
+    response = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Language: de\r\n\r\n"
+    batch = run([frame("html", (head + HTML).encode()), frame("http", response + HTML.encode())])
+    assert batch["author"].to_pylist() == ["Ann Lee", ""]
+    assert batch["published"].to_pylist() == ["2024-05-31", ""]
+    assert batch["declared_language"].to_pylist() == ["en-gb", "de"]
+
+
 def test_stored_text_that_begins_like_something_else_stays_text() -> None:
     [text] = run([frame("text", b"%PDF-1.4 is how PDF files begin.")])["text"].to_pylist()
     assert text.startswith("%PDF")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.annotate.charset import decode_page
-from pipeline.annotate.extract.engines import ENGINES
+from pipeline.annotate.extract.engines import ENGINES, PageRefused, main_text_or_trafilatura
 
 ARTICLE = "".join(
     f"<p>Paragraph {number} tells in one long sentence how the water runs through the sluice, and why "
@@ -62,3 +62,19 @@ def test_page_order_does_not_matter(engine: str) -> None:
 def test_an_engine_that_is_not_chosen_is_not_imported() -> None:
     code = "import sys; import pipeline.annotate.extract.engines; sys.exit('trafilatura' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(
+    ("page", "reason"),
+    [
+        ("<div>" * 600 + PAGE, "too_deep"),
+        (PAGE.replace("<main>", f"<main {'a ' * 300}>"), "too_many_attributes"),
+    ],
+)
+def test_pages_of_which_no_tree_should_be_built(page: str, reason: str) -> None:
+    for engine in ("resiliparse", "trafilatura"):
+        with pytest.raises(PageRefused, match=f"^{reason}$"):
+            ENGINES[engine](page, "")
+    own = ENGINES["main_text"](page, "")
+    assert main_text_or_trafilatura(0.0)(page, "") == own  # no fallback for these
+    assert "Paragraph 7 tells" in own[0]

@@ -49,11 +49,11 @@ CODED = {
 @pytest.mark.parametrize("coding", CODED)
 def test_codings_named_in_the_header(coding):
     found = decode(response(CODED[coding], f"Content-Encoding: {coding}"))
-    assert found == HttpBody(200, "text/html", "", PAGE, False)
+    assert found == HttpBody(200, "text/html", "", "", PAGE, False)
     found = decode(
         response(chunked(CODED[coding]), f"content-encoding:{coding}", "Transfer-Encoding: chunked")
     )
-    assert found == HttpBody(200, "text/html", "", PAGE, False)
+    assert found == HttpBody(200, "text/html", "", "", PAGE, False)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "utf-8", "none"])

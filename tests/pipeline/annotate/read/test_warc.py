@@ -3,13 +3,17 @@
 import gzip
 import hashlib
 import random
+import re
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import zstandard
-from warcio.archiveiterator import WARCIterator
+from warcio.archiveiterator import ArchiveIterator
 from warcio.exceptions import ArchiveLoadFailed
+
+from pipeline.annotate.read.http_response import decode_http_response
 
 DATA = Path(__file__).resolve().parents[4] / "../shared/data"
 
@@ -156,10 +160,49 @@ def test_zstd_dictionary_frame(read_file):
     assert (len(refused.records), refused.reasons) == (1, ["bad_zstd"])
 
 
-def test_arc_files_are_refused_whole(read_file):
-    arc = b"filedesc://x.arc 0.0.0.0 20260101000000 text/plain 76\n1 0 InternetArchive\n\n\n"
-    for content in (arc, gzip.compress(arc)):
-        assert read_file(content, split_bytes=20).reasons == ["arc_record"]
+def arc_record(number: int, *, url: str = "", length: int | str | None = None, more: str = "") -> bytes:
+    body = b"HTTP/1.0 200 OK\r\n\r\n" + noise(number * 37 % 900, number)
+    url = url or f"http://site.test/{number}"
+    line = f"{url} 1.2.3.4 20080430204825 text/html {more}{len(body) if length is None else length}\n"
+    return line.encode() + body + b"\n"
+
+
+VERSION = b"1 0 InternetArchive\nURL IP-address Archive-date Content-type Archive-length\n"
+ARC_HEAD = b"filedesc://x.arc 0.0.0.0 20080430000000 text/plain %d\n%s\n" % (len(VERSION), VERSION)
+
+
+@pytest.mark.parametrize("packing", ["plain", "members", "whole"])
+def test_arc_files(read_file, packing):
+    dns = b"dns:site.test 1.2.3.4 20080430204825 text/dns 15\n20080430\n1.2.3.4\n"[:-3] + b"\n"
+    pages = [arc_record(n, more="200 - - 77 x.arc " if n % 2 else "") for n in range(40)]
+    pages[7] = arc_record(7, url="http://site.test/with spaces/7")
+    records = [ARC_HEAD, dns, *pages]
+    content = {
+        "plain": b"".join(records),
+        "members": b"".join(map(gzip.compress, records)),
+        "whole": gzip.compress(b"".join(records)),
+    }[packing]
+    reading = read_file(content)
+    assert [record.payload for record in reading.records] == [
+        page.partition(b"\n")[2].removesuffix(b"\n") for page in pages
+    ]
+    assert reading.reasons == ["record_type"] * 2
+    assert reading.records[7].url == "http://site.test/with spaces/7"
+    assert {record.date for record in reading.records} == {"2008-04-30T20:48:25Z"}
+    for split_bytes in (211, 5_003):
+        assert read_file(content, split_bytes=split_bytes).outcomes == reading.outcomes
+
+
+@pytest.mark.parametrize(("length", "reason"), [(9, "bad_length"), ("-1", "bad_record_header")])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_damage_in_arc_files_costs_one_record(read_file, compress, length, reason):
+    records = [ARC_HEAD, *(arc_record(n, length=length if n == 3 else None) for n in range(2, 8))]
+    reading = read_file(b"".join(map(compress, records)))
+    assert [record.url[-1] for record in reading.records] == list("24567")
+    assert reading.reasons == ["record_type", reason]
+    cut = read_file(b"".join(map(compress, records))[:-5])
+    assert [record.url[-1] for record in cut.records] == list("2456")
+    assert cut.reasons[-1] == ("truncated_record" if compress is bytes else "truncated_gzip")
 
 
 def test_empty_files(read_file):
@@ -176,24 +219,13 @@ def warcio_pages(path: Path) -> list[str]:
     pages = []
     with path.open("rb") as content:
         try:
-            for record in WARCIterator(content, no_record_parse=True):
+            for record in ArchiveIterator(content, no_record_parse=True, arc2warc=True):
                 digest = hashlib.sha256(record.raw_stream.read()).hexdigest()
                 if record.rec_type in ("response", "conversion"):
                     pages.append(digest)
         except ArchiveLoadFailed:
             return pages[:-1]
     return pages
-
-
-REAL_FILES = [
-    "jwarc/**/*.warc.gz",
-    "pywb/**/*.warc.gz",
-    "warcio/**/*.warc.gz",
-    "warcio/**/example.warc",
-    "webarchive_commons/**/*.warc*",
-    "whirlwind/whirlwind.warc*",
-    "warc_specifications/**/*.warc.gz",
-]
 
 
 @pytest.fixture(scope="module")
@@ -207,15 +239,54 @@ def warc_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("pattern", REAL_FILES)
-def test_real_files_as_warcio_reads_them(read_file, warc_folder, pattern):
-    paths = sorted(warc_folder.glob(f"**/{pattern}"))
-    assert paths
+def is_archive(path: Path) -> bool:
+    return path.is_file() and bool(re.search(r"\.(w?arc|wat|wet|gz|bad)(\.|$)", path.name))
+
+
+# Files in which warcio finds more pages than ours: it gives a record up to the end of the file, or without a
+# length, for a whole one. Each of these has to be a skip with its reason.
+REFUSED = {"bad.arc": 2, "example-space-in-url.arc": 1, "example-trunc.warc": 1}
+
+
+def test_all_real_files_as_warcio_reads_them(read_file, warc_folder):
+    """Every archive, index and broken file of the collection: the pages that warcio gives, in order, and
+    more where it gives up; or a counted reason.
+    """
+    paths = sorted(filter(is_archive, warc_folder.rglob("*")))
+    assert len(paths) > 50
+    pages = 0
     for path in paths:
         reading = read_file(path)
-        expected = warcio_pages(path)
-        digests = [hashlib.sha256(record.payload).hexdigest() for record in reading.records]
-        assert digests[: len(expected)] == expected, path
-        assert not any(skip.quarantine for skip in reading.skips), path
+        digests = [hashlib.sha256(r.payload).hexdigest() for r in reading.records if r.media != "html"]
+        expected = [] if ".cdx" in path.name else warcio_pages(path)
+        missing = [digest for digest in expected if digest not in digests]
+        kept = iter(digests)
+        assert all(digest in kept for digest in expected if digest not in missing), f"order of {path}"
+        assert len(missing) == REFUSED.get(path.name, 0), path
+        assert len(missing) <= sum(skip.quarantine for skip in reading.skips), path
+        pages += len(digests)
         split_bytes = max(1_000, path.stat().st_size // 20)
         assert read_file(path, split_bytes=split_bytes).outcomes == reading.outcomes, path
+    assert pages > 120
+
+
+# warcio takes one of these bodies for chunked, and reads one character short of the other.
+OURS_IS_LONGER = {"example-wrong-chunks.warc.gz", "example-extra.warc"}
+
+
+def test_bodies_of_real_files_as_warcio_decodes_them(read_file, warc_folder):
+    same = 0
+    for path in sorted(filter(is_archive, warc_folder.rglob("*"))):
+        theirs = {}
+        with path.open("rb") as content, suppress(ArchiveLoadFailed):
+            for record in ArchiveIterator(content, arc2warc=True):
+                if record.rec_type == "response" and record.http_headers:
+                    name = record.rec_headers.get_header("WARC-Target-URI")
+                    theirs[name, record.rec_headers.get_header("WARC-Date")] = record.content_stream().read()
+        for record in read_file(path).records:
+            page = decode_http_response(record.payload, max_bytes=1 << 28, max_ratio=1000)
+            if record.media == "http" and not isinstance(page, str) and (record.url, record.date) in theirs:
+                expected = theirs[record.url, record.date]
+                assert page.body == expected or (path.name in OURS_IS_LONGER and expected in page.body), path
+                same += page.body == expected
+    assert same > 40
