@@ -102,9 +102,10 @@ def validations_of(output: Path) -> list[float]:
 
 
 def test_two_sharded_ranks_equal_one(shards_folder: Path, tmp_path: Path) -> None:
-    """FSDP2 over two processes has the rows, losses and validations of this one alone."""
-    train(2, shards_folder, tmp_path / "two", "parallel.strategy=fsdp")
-    alone = load_config(str(tmp_path / "small.toml"), [f"output={tmp_path / 'one'}"])
+    """FSDP2 over two processes has the rows, losses and validations of this one alone, documents apart."""
+    masked = "data.document_mask=true"
+    train(2, shards_folder, tmp_path / "two", "parallel.strategy=fsdp", masked)
+    alone = load_config(str(tmp_path / "small.toml"), [f"output={tmp_path / 'one'}", masked])
     sources = (Source(str(shards_folder)),)
     assert pretrain(replace(alone, data=replace(alone.data, sources=sources))) == 0
     assert rows_of(tmp_path / "two") == rows_of(tmp_path / "one")
