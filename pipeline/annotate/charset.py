@@ -10,9 +10,9 @@ above 127, 0.1 for iso-8859-1. Languages that the model does not know are then s
 UTF-8 that was taken for windows-1252 or windows-1251 on its way and written as UTF-8 again is undone where
 that is certain (mojibake.py); the name of such a charset is "utf-8 as windows-1252".
 
-Costs 10 to 50 microseconds for 25 kB of UTF-8, 0.2 to 0.5 ms where the model has to be asked; it looks at the
-first 128 kB and nothing else. tests/benchmarks/charset.py compares it with others. Not read: EUC-TW, UTF-7
-and UTF-32 (which browsers refuse, too), Hebrew in visual order.
+Costs 0.1 to 0.3 ms for 25 kB of UTF-8, 1 to 3 ms for as much text where the model has to be asked, which
+looks at 128 kB at most. tests/benchmarks/charset.py compares it with others. Not read: EUC-TW, UTF-7 and
+UTF-32 (which browsers refuse, too), Hebrew in visual order.
 """
 
 import re

@@ -7,7 +7,7 @@ pairs of characters with at least one outside of ASCII, those with two-byte char
 the characters. Costs are integers (COST_STEPS to a nat), so the answer is the same on every machine.
 
 `charset_model.npz` was trained by annotate/charset_training.py, its card charset_model.json names the texts.
-Costs 0.3 to 1 ms for a page of 25 kB; the tables take 4 MB and 0.1 s once per process.
+Costs 0.4 to 2.5 ms for 25 kB of text; the tables take 4 MB and 0.1 s once per process.
 """
 
 import hashlib

@@ -5,7 +5,7 @@ Looked for in this order: <meta> (Open Graph, Dublin Core, Highwire, Parsely, ..
 link with rel="author". The language is that of <html lang>, of <meta http-equiv="content-language">, or of
 the HTTP header. Values are as declared, also where they are wrong; addresses in place of names count as
 nothing. No tree and no regular expression over the whole page: a look at the head, and at places that a plain
-search finds. Costs 0.05 to 0.1 ms for 50 kB.
+search finds. Costs 0.13 ms for a page of 46 kB.
 """
 
 import html
@@ -21,7 +21,7 @@ from pipeline.annotate.normalize import normalize_text
 MAX_AUTHOR, MAX_LANGUAGE = 200, 35  # characters; RFC 5646, 4.4.1 recommends room for 35
 _HEAD_CHARACTERS = 64 << 10
 _MAX_AUTHORS = 8
-_SEARCHED_CHARACTERS = 128 << 10
+_SEARCHED_CHARACTERS = 64 << 10
 _NEAR, _SCRIPT = 600, 8 << 10  # characters from a word that is searched for on; a JSON-LD script
 _MAX_LOOKS = 12  # at places of one word
 

@@ -19,7 +19,7 @@ from pipeline.kernels.html_shape import measure_shape
 from pipeline.sandbox import Limits, Sandbox
 
 DATA = Path(__file__).resolve().parents[3] / "../shared/data"
-FUZZ_PAGES = int(os.environ.get("SLUICE_FUZZ_PAGES", "2000"))  # 100,000 take about 6 minutes
+FUZZ_PAGES = int(os.environ.get("SLUICE_FUZZ_PAGES", "2000"))  # 100,000 take about 15 minutes
 TEXT = "The water runs through the sluice and the gold stays behind. " * 8
 ENTITIES = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 20))
 
