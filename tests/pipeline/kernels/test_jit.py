@@ -11,6 +11,8 @@ import pytest
 from numba.core.errors import NumbaError
 
 from pipeline.kernels import jit
+from pipeline.kernels.html_lexer import is_space
+from pipeline.kernels.html_scan import scan_page
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -144,3 +146,11 @@ def test_the_environment_chooses_the_folder(tmp_path: Path, monkeypatch: pytest.
     assert plain.name == f"numba-{numba.__version__}-{jit.source_digest()}"
     monkeypatch.setenv("NUMBA_BOUNDSCHECK", "1")
     assert jit.cache_folder().name == f"{plain.name}-checked"
+
+
+def test_an_inner_kernel_is_refused_to_python() -> None:
+    assert scan_page(b"<p>a").block_count() == 1  # compiled by now
+    with pytest.raises(TypeError, match="kernels only"):
+        is_space(32)
+    with pytest.raises(TypeError, match="kernels only"):
+        is_space(32.0)
