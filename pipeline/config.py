@@ -129,7 +129,7 @@ class Annotate:
     max_ratio: int = (
         1000  # decompressed : compressed, above which a record is a bomb (deflate's own limit is 1032)
     )
-    engine: str = "resiliparse"  # main-text extraction: one of ENGINES
+    engine: str = "main_text"  # main-text extraction: one of ENGINES
     # main_text only: mean doubt (0 to 0.5) above which a page goes to trafilatura; 0.5 = none does
     fallback_doubt: float = 0.5
     language_model: str = (

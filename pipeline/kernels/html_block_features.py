@@ -18,7 +18,7 @@ from pipeline.kernels.html_page import (
     WORDS,
 )
 from pipeline.kernels.html_tables import words_of
-from pipeline.kernels.jit import kernel
+from pipeline.kernels.jit import inner
 
 BLOCK_FEATURES = words_of(
     """
@@ -28,12 +28,12 @@ BLOCK_FEATURES = words_of(
 )
 
 
-@kernel
+@inner
 def share(part, whole):
     return np.float32(part) / np.float32(max(whole, 1))
 
 
-@kernel
+@inner
 def ends_sentence(text, start, stop):
     """Does a block end as a sentence does: . ! ? : and their full-width forms, perhaps before a quote?"""
     last = text[stop - 1]
@@ -51,7 +51,7 @@ def ends_sentence(text, start, stop):
     return first == 0xE2 and second == 0x80 and (last == 0x9D or last == 0x9C or last == 0xA6)
 
 
-@kernel
+@inner
 def fill_block(page, block, row):
     counts = page.blocks[block]
     start, stop = page.blocks[block, START], page.blocks[block, STOP]

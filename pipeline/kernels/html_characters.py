@@ -4,12 +4,12 @@ import numpy as np
 
 from pipeline.kernels.html_lexer import NUMBER_SIGN, SEMICOLON, is_letter, look_up
 from pipeline.kernels.html_tables import BARE, ENTITY_SLOTS, TAG_SLOTS
-from pipeline.kernels.jit import kernel
+from pipeline.kernels.jit import inner
 
 REPLACEMENT = 0xFFFD
 
 
-@kernel
+@inner
 def read_reference(html, at, tables):
     """(code point, next) of the character reference whose "&" is at `at`; code point -1 if it is none."""
     at += 1
@@ -28,7 +28,7 @@ def read_reference(html, at, tables):
     return (point & (BARE - 1) if point > 0 else np.int64(-1)), at
 
 
-@kernel
+@inner
 def _read_number(html, at, tables):
     is_hex = at < html.size and (html[at] | 32) == 120
     at += is_hex
@@ -54,7 +54,7 @@ def _read_number(html, at, tables):
     return value, at
 
 
-@kernel
+@inner
 def write_code_point(text, at, point):
     """Write a code point in UTF-8; returns where the next one goes."""
     if point < 0x80:
@@ -76,7 +76,7 @@ def write_code_point(text, at, point):
     return at + 4
 
 
-@kernel
+@inner
 def read_code_point(html, at):
     """(code point, next) of the UTF-8 character at `at`; code point -1 for a byte that begins none."""
     lead = np.int64(html[at])

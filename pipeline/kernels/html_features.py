@@ -39,7 +39,7 @@ from pipeline.kernels.html_tables import (
     tag_number,
     words_of,
 )
-from pipeline.kernels.jit import count_zeros, kernel
+from pipeline.kernels.jit import count_zeros, inner, kernel
 
 LEVELS = (0, 1, 2, 3, 5)  # elements above a block's own whose text is summed up
 _NEIGHBOURS = (-2, -1, 1, 2)
@@ -157,7 +157,7 @@ def _fill(page, tables, block_elements, sums, scores, path, keys, times, feature
         before += page.blocks[block, CHARACTERS]
 
 
-@kernel
+@inner
 def slot_of(keys, key):
     """Where a key that is not 0 stands in an open table that is never full; enters it if it is new."""
     mask = keys.size - 1
@@ -168,14 +168,14 @@ def slot_of(keys, key):
     return slot
 
 
-@kernel
+@inner
 def _length(page, block):
     """Characters as a reader would weigh them: a Chinese one says twice as much as a letter."""
     characters = page.blocks[block, CHARACTERS]
     return characters * 2 if page.blocks[block, CJK] * 10 > characters * 3 else characters
 
 
-@kernel
+@inner
 def _add_block(page, block, element, sums, scores):
     characters, linked = page.blocks[block, CHARACTERS], page.blocks[block, LINKED]
     length = _length(page, block)
@@ -197,7 +197,7 @@ def _add_block(page, block, element, sums, scores):
                 scores[page.elements[parent, PARENT]] += score * np.float32(0.5)
 
 
-@kernel
+@inner
 def _fill_place(page, tables, block, element, sums, keys, times, before, heading, articles, row):
     at = _BLOCK_WIDTH
     blocks, total = page.state[BLOCKS], sums[0, _SUM_CHARACTERS]
@@ -228,7 +228,7 @@ def _fill_place(page, tables, block, element, sums, keys, times, before, heading
     return at + _PLACE_WIDTH
 
 
-@kernel
+@inner
 def _fill_around(page, element, sums, best, best_score, scores, path, row, at):
     total = sums[0, _SUM_CHARACTERS]
     above, level = element, 0
@@ -255,7 +255,7 @@ def _fill_around(page, element, sums, best, best_score, scores, path, row, at):
     return at + _BEST_WIDTH
 
 
-@kernel
+@inner
 def _fill_neighbours(page, block, block_elements, row, at):
     blocks = page.state[BLOCKS]
     for place in range(len(_NEIGHBOURS)):
@@ -282,7 +282,7 @@ def _fill_neighbours(page, block, block_elements, row, at):
         at += _WINDOW_WIDTH
 
 
-@kernel
+@inner
 def _fill_cues(page, tables, element, row):
     """1 / (1 + distance) to the nearest element above with each cue or of each kind, 0 without one."""
     row[_CUES_AT:] = 0

@@ -12,14 +12,17 @@ from pipeline.kernels.html_tables import (
     HIDDEN_CUE,
     MULTIPLIER,
     TAG_SLOTS,
+    TAGS_AT,
     key_of,
     tag_number,
 )
-from pipeline.kernels.jit import count_zeros, kernel, load_eight
+from pipeline.kernels.jit import count_zeros, inner, load_eight
 
-LESS, GREATER, SLASH, BANG, QUESTION, DASH, EQUALS = 60, 62, 47, 33, 63, 45, 61
-NEWLINE, TAB, RETURN, FORM_FEED, SPACE_BYTE, AMPERSAND, SEMICOLON, NUMBER_SIGN = 10, 9, 13, 12, 32, 38, 59, 35
-QUOTE, APOSTROPHE = 34, 39
+LESS, GREATER, SLASH, BANG, QUESTION, DASH, EQUALS = map(np.int64, b"<>/!?-=")
+NEWLINE, TAB, RETURN, FORM_FEED, SPACE_BYTE, AMPERSAND, SEMICOLON, NUMBER_SIGN = map(
+    np.int64, b"\n\t\r\f &;#"
+)
+QUOTE, APOSTROPHE = map(np.int64, b"\"'")
 _SHIFT, _FACTOR = np.uint64(40), np.uint64(MULTIPLIER)
 FNV_START, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # FNV-1a, 64 bits
 _NAMES = {name: np.uint64(key_of(name)) for name in ("class", "id", "role", "itemprop", "style", "hidden")}
@@ -34,17 +37,22 @@ _MAX_CUE_BYTES = 400  # a longer class attribute is generated, and says nothing
 _COLON = 58
 
 
-@kernel
+def three_letters(letters: bytes) -> np.int64:
+    """What `contains` looks for: three bytes in lower case."""
+    return np.int64(int.from_bytes(letters, "big"))
+
+
+@inner
 def is_space(byte):
     return byte == SPACE_BYTE or byte == NEWLINE or byte == TAB or byte == RETURN or byte == FORM_FEED
 
 
-@kernel
+@inner
 def is_letter(byte):
     return (97 <= byte <= 122) or (65 <= byte <= 90)
 
 
-@kernel
+@inner
 def starts_markup(html, at):
     """Does the "<" at `at` begin a tag, comment or declaration? Else it is text."""
     if at + 1 >= html.size:
@@ -55,7 +63,7 @@ def starts_markup(html, at):
     return is_letter(byte) or byte == BANG or byte == QUESTION
 
 
-@kernel
+@inner
 def look_up(tables, first, slots, key):
     """The value of a key, 0 if it is not among the `slots` places from `first` on."""
     slot = np.int64((key * _FACTOR) >> _SHIFT) & (slots - 1)
@@ -66,13 +74,13 @@ def look_up(tables, first, slots, key):
     return np.int64(0)
 
 
-@kernel
+@inner
 def tag_of(name, tables):
     """The number of a tag's name, 0 if it is unknown."""
-    return look_up(tables, 0, TAG_SLOTS, name)
+    return look_up(tables, TAGS_AT, TAG_SLOTS, name)
 
 
-@kernel
+@inner
 def read_name(html, at):
     """(key, where the name ends): up to white space, "/", ">" or "="; letters in lower case."""
     key, shift = np.uint64(0), np.uint64(0)
@@ -89,7 +97,7 @@ def read_name(html, at):
     return key, at
 
 
-@kernel
+@inner
 def find_byte(html, at, byte):
     """Where `byte` stands at or after `at`; the page's size if nowhere. Looks at eight bytes at a time."""
     pattern = np.uint64(byte) * _ONES
@@ -104,7 +112,7 @@ def find_byte(html, at, byte):
     return at
 
 
-@kernel
+@inner
 def read_value(html, at, state):
     """(start, stop, next) of the value after a "="; a quote without an end counts as none."""
     while at < html.size and is_space(html[at]):
@@ -112,7 +120,7 @@ def read_value(html, at, state):
     if at < html.size and (html[at] == QUOTE or html[at] == APOSTROPHE):
         kind = MISSING_QUOTES if html[at] == QUOTE else MISSING_QUOTES + 1
         if not state[kind]:
-            stop = find_byte(html, at + 1, html[at])
+            stop = find_byte(html, at + 1, np.int64(html[at]))
             if stop < html.size:
                 return at + 1, stop, stop + 1
             state[kind] = 1
@@ -122,7 +130,7 @@ def read_value(html, at, state):
     return start, at, at
 
 
-@kernel
+@inner
 def read_attributes(html, at, tables, state, tag):
     """Read to the ">" of a tag.
 
@@ -165,7 +173,7 @@ def read_attributes(html, at, tables, state, tag):
     return at + 1, closes_itself, is_hidden, cues, class_hash, special_start, special_stop
 
 
-@kernel
+@inner
 def read_cues(html, start, stop, tables):
     state = tables.next_state[0, 26]
     cues = tables.state_cues[state]
@@ -176,7 +184,7 @@ def read_cues(html, start, stop, tables):
     return cues | tables.state_cues[state]
 
 
-@kernel
+@inner
 def hash_bytes(text, start, stop):
     """FNV-1a of text[start:stop]."""
     value = FNV_START
@@ -185,7 +193,7 @@ def hash_bytes(text, start, stop):
     return value
 
 
-@kernel
+@inner
 def hides(html, start, stop):
     """Does a style attribute say display: none or visibility: hidden? (The first such word counts.)"""
     for at in range(start, stop - 12):
@@ -202,16 +210,18 @@ def hides(html, start, stop):
     return False
 
 
-@kernel
-def contains(html, start, stop, first, second, third):
-    """Do three given bytes (lower case letters match both cases) stand side by side in html[start:stop]?"""
-    for at in range(start, stop - 2):
-        if (html[at] | 32) == first and (html[at + 1] | 32) == second and (html[at + 2] | 32) == third:
+@inner
+def contains(html, start, stop, letters):
+    """Do the three bytes of `letters` (see `three_letters`), in either case, stand in html[start:stop]?"""
+    last = np.int64(0)
+    for at in range(start, stop):
+        last = ((last << 8) | html[at] | 32) & 0xFFFFFF
+        if last == letters:
             return True
     return False
 
 
-@kernel
+@inner
 def find_raw_end(html, at, name, length):
     """Where "</name" begins at or after `at`, else the page's size. `name` is a key of `length` bytes."""
     while True:
@@ -225,7 +235,7 @@ def find_raw_end(html, at, name, length):
         at += 1
 
 
-@kernel
+@inner
 def skip_comment(html, at):
     """The end of the comment, declaration or processing instruction whose "<" is at `at`."""
     if at + 3 < html.size and html[at + 1] == BANG and html[at + 2] == DASH and html[at + 3] == DASH:

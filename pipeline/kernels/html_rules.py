@@ -2,7 +2,7 @@
 text.
 
 A footer inside an article belongs to it. Hidden text (the attribute, display: none, visibility: hidden)
-counts as surroundings where most of the page is visible: a page that is all hidden is shown by a script.
+counts as surroundings unless it holds nearly all paragraphs: such a page is shown by a script.
 """
 
 import numpy as np
@@ -15,6 +15,8 @@ from pipeline.kernels.jit import kernel
 _LINK_SHARE, _LINK_SHARE_AROUND = FEATURES.index("link_share"), FEATURES.index("around1_link_share")
 _IN_NAV, _IN_BUTTON, _IN_SELECT = (FEATURES.index(f"in_{tag}") for tag in ("nav", "button", "select"))
 _IN_FOOTER, _IN_ARTICLE = FEATURES.index("in_footer"), FEATURES.index("in_article")
+_LONG = 80  # characters of a paragraph
+_MOSTLY_HIDDEN = 8  # times as much hidden text as visible: a script will show it
 _LINK_LIST = np.float32(0.75)  # of a block and of what is around it: above it both are navigation
 
 
@@ -26,12 +28,16 @@ def open_blocks(page: Page, features: NDArray[np.float32], elements: NDArray[np.
 
 @kernel
 def _find_open(page, features, elements, found):
-    total = hidden = np.int64(0)
+    visible = hidden = np.int64(0)
     for block in range(elements.size):
-        total += page.blocks[block, CHARACTERS]
+        characters = np.int64(page.blocks[block, CHARACTERS])
+        if characters < _LONG or features[block, _LINK_SHARE] > _LINK_LIST:
+            continue
         if page.elements[elements[block], HIDDEN]:
-            hidden += page.blocks[block, CHARACTERS]
-    drops_hidden = hidden * 2 < total
+            hidden += characters
+        else:
+            visible += characters
+    drops_hidden = visible * _MOSTLY_HIDDEN >= hidden
     count = 0
     for block in range(elements.size):
         row = features[block]

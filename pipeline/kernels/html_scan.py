@@ -4,7 +4,7 @@ An element stack with the implied ends of HTML (a block ends <p>; <li>, <td>, <t
 like) stands in for the parser of the standard; misnested formatting and tables are not moved about as there.
 Script, style, templates and comments are passed over. Formulas stay LaTeX: MathJax's <script
 type="math/tex">, MathML's TeX annotation and alttext come out between dollar signs, and what KaTeX and
-MathJax draw from them is passed over.
+MathJax 2 draw from them is passed over; of MathJax 3, which keeps no TeX, the text of its MathML is left.
 
 Costs 0.2 to 0.5 ms for 170 kB. Linear in the page: the stack has at most MAX_DEPTH places, what is not closed
 is searched for once, and a page of more than MAX_BLOCKS blocks is given up (state[TOO_MANY]).
@@ -67,14 +67,16 @@ from pipeline.kernels.html_tables import (
     tag_number,
 )
 from pipeline.kernels.html_text import break_line, end_block, read_text, write_formula
-from pipeline.kernels.jit import kernel
+from pipeline.kernels.jit import inner, kernel
 
 _A, _P, _LI, _UL, _OL, _DD, _DT, _DL = map(tag_number, ["a", "p", "li", "ul", "ol", "dd", "dt", "dl"])
-_TR, _TD, _TH, _TABLE, _BODY, _OPTION, _SELECT = map(
-    tag_number, ["tr", "td", "th", "table", "body", "option", "select"]
-)
+_TR, _TD, _TH, _TABLE, _BODY = map(tag_number, ["tr", "td", "th", "table", "body"])
+_OPTION, _SELECT = map(tag_number, ["option", "select"])
 _BR, _PRE, _SPAN, _HTML, _TITLE, _META = map(tag_number, ["br", "pre", "span", "html", "title", "meta"])
-_SCRIPT, _MATH, _ANNOTATION, _MJX = map(tag_number, ("script", "math", "annotation", "mjx-container"))
+_SCRIPT, _MATH, _ANNOTATION = map(tag_number, ("script", "math", "annotation"))
+# Parts of types: math/tex; mode=display, application/x-tex, application/ld+json.
+_TEX, _MATH_TYPE, _DISPLAY, _JSON_LD = map(lexer.three_letters, (b"tex", b"mat", b"pla", b"ld+"))
+_IN_LINE, _NO_TAG = np.bool_(False), np.int64(0)
 _RENDERING = np.uint64(1 << RENDERING_CUE)
 
 
@@ -107,7 +109,7 @@ def _scan(html, tables, page):
     end_block(page)
 
 
-@kernel
+@inner
 def _read_markup(html, at, tables, page):
     """Read the tag, comment or declaration at `at`; returns where the page goes on."""
     is_end = html[at + 1] == lexer.SLASH
@@ -130,7 +132,7 @@ def _read_markup(html, at, tables, page):
         return after
     if tables.kinds[tag, IS_RAW] and not closes_itself:
         return _pass_raw(html, at, after, name, name_end - name_at, tables, page, tag, start, stop)
-    if tag == _ANNOTATION and page.state[MATH_DEPTH] and lexer.contains(html, start, stop, 116, 101, 120):
+    if tag == _ANNOTATION and page.state[MATH_DEPTH] and lexer.contains(html, start, stop, _TEX):
         end = lexer.find_byte(html, after, lexer.LESS)
         _write_math(html, after, end, tables, page)
         return end
@@ -153,7 +155,7 @@ def _read_markup(html, at, tables, page):
     return after
 
 
-@kernel
+@inner
 def _write_math(html, start, stop, tables, page):
     """A formula in TeX instead of what its <math> has given so far and would still give."""
     state = page.state
@@ -165,11 +167,11 @@ def _write_math(html, start, stop, tables, page):
             state[BLOCK_START] = -1
             page.state[COUNTING : COUNTING + COUNTS] = 0
     state[SPACE] = state[MATH_SPACE]
-    write_formula(html, start, stop, tables, page, False)
+    write_formula(html, start, stop, tables, page, _IN_LINE)
     state[MATH_DONE] = 1
 
 
-@kernel
+@inner
 def _pass_raw(html, at, after, name, length, tables, page, tag, start, stop):
     """Past the end tag of an element without text; keeps title, formulas and where JSON-LD stands."""
     state = page.state
@@ -183,19 +185,17 @@ def _pass_raw(html, at, after, name, length, tables, page, tag, start, stop):
     if tag == _TITLE and state[TITLE_STOP] == 0:
         state[TITLE_START], state[TITLE_STOP] = after, end
     elif tag == _SCRIPT and stop > start:
-        if lexer.contains(html, start, stop, 116, 101, 120) and lexer.contains(
-            html, start, stop, 109, 97, 116
-        ):
-            is_display = lexer.contains(html, start, stop, 112, 108, 97)  # "mode=display"
+        if lexer.contains(html, start, stop, _TEX) and lexer.contains(html, start, stop, _MATH_TYPE):
+            is_display = lexer.contains(html, start, stop, _DISPLAY)
             write_formula(html, after, end, tables, page, is_display)
-        elif lexer.contains(html, start, stop, 108, 100, 43) and state[SCRIPTS] < MAX_SCRIPTS:  # "ld+json"
+        elif lexer.contains(html, start, stop, _JSON_LD) and state[SCRIPTS] < MAX_SCRIPTS:
             place = SCRIPT_PLACES + 2 * state[SCRIPTS]
             state[place], state[place + 1] = after, end
             state[SCRIPTS] += 1
     return lexer.find_byte(html, end, lexer.GREATER) + 1
 
 
-@kernel
+@inner
 def _open(page, tag, is_hidden, cues, class_hash):
     state = page.state
     element = state[ELEMENTS]
@@ -219,12 +219,12 @@ def _open(page, tag, is_hidden, cues, class_hash):
     page.state[OPEN + tag] += 1
     if tag == _A:
         page.state[COUNTS_AT + LINKS] += 1
-    is_drawn = cues & _RENDERING and (tag == _SPAN or tag == _TD or tag == _PRE or tag == _MJX)
+    is_drawn = cues & _RENDERING and (tag == _SPAN or tag == _TD or tag == _PRE)
     if is_drawn and not state[SKIP_DEPTH]:
         state[SKIP_DEPTH] = state[DEPTH]
 
 
-@kernel
+@inner
 def _close(page, tables, tag):
     """An end tag: pop its element and those inside it; without effect where no such element is in reach."""
     state = page.state
@@ -248,7 +248,7 @@ def _close(page, tables, tag):
         place -= 1
 
 
-@kernel
+@inner
 def _pop_to(page, place):
     """Take the stack down until `place` is free."""
     state = page.state
@@ -261,7 +261,7 @@ def _pop_to(page, place):
         state[MATH_DEPTH] = state[MATH_DONE] = 0
 
 
-@kernel
+@inner
 def _close_implied(page, tables, tag):
     """The ends that a start tag implies (13.1.2.4 of the standard)."""
     if tables.kinds[tag, IS_BLOCK] and page.state[OPEN + _P]:
@@ -281,10 +281,10 @@ def _close_implied(page, tables, tag):
     elif tag == _OPTION:
         _close_like(page, _OPTION, _OPTION, _SELECT, _SELECT)
     elif tag == _A and page.state[OPEN + _A]:
-        _close_like(page, _A, _A, 0, 0)
+        _close_like(page, _A, _A, _NO_TAG, _NO_TAG)
 
 
-@kernel
+@inner
 def _close_like(page, first, second, wall, other_wall):
     """Pop the nearest element of two kinds, unless a wall stands before it (tag 0: no wall)."""
     if not page.state[OPEN + first] and not page.state[OPEN + second]:

@@ -75,7 +75,7 @@ SEMANTIC = words_of(
 HIDDEN_CUE = next(i for i, group in enumerate(CUE_GROUPS) if "hidden" in group)
 RENDERING_CUE = len(CUE_GROUPS) - 1  # a formula drawn a second time, line numbers beside code
 IS_BLOCK, IS_VOID, IS_RAW, IS_RAW_TO_END, PLACE_IN_SEMANTIC, KINDS = range(6)
-TAG_SLOTS, ENTITY_SLOTS = 1024, 8192
+TAGS_AT, TAG_SLOTS, ENTITY_SLOTS = np.int64(0), np.int64(1024), np.int64(8192)
 BARE = 1 << 24  # flag of a reference that old pages may write without its semicolon
 _OTHER = 26  # class of every byte that is no letter
 MULTIPLIER = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: Fibonacci hashing (Knuth, 6.4)
@@ -97,9 +97,13 @@ def key_of(name: str) -> int:
     return int.from_bytes(name.encode()[:8], "little")
 
 
-def tag_number(name: str) -> int:
-    """A tag's place in TAGS; ValueError if it is none."""
-    return TAGS.index(name)
+def tag_number(name: str) -> np.int64:
+    """A tag's place in TAGS; ValueError if it is none.
+
+    A NumPy integer, like all constants that kernels hand to kernels: for Python ones Numba compiles a form
+    for each value.
+    """
+    return np.int64(TAGS.index(name))
 
 
 @cache
@@ -111,9 +115,9 @@ def load_html_tables() -> HtmlTables:
         for name, text in known.items()
         if len(text) == 1 and len(name.removesuffix(";")) <= 8
     }
-    entity_keys, entity_points = _hash_table(entities, ENTITY_SLOTS)
+    entity_keys, entity_points = _hash_table(entities, int(ENTITY_SLOTS))
     tag_keys, tag_numbers = _hash_table(
-        {name: number for number, name in enumerate(TAGS) if number}, TAG_SLOTS
+        {name: number for number, name in enumerate(TAGS) if number}, int(TAG_SLOTS)
     )
     semantic = [SEMANTIC.index(tag) if tag in SEMANTIC else -1 for tag in TAGS]
     kinds = [*(np.isin(TAGS, names) for names in (BLOCK, _VOID, _RAW, _RAW_TO_END)), semantic]

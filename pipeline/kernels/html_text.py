@@ -37,16 +37,16 @@ from pipeline.kernels.html_page import (
     WORDS,
 )
 from pipeline.kernels.html_tables import tag_number
-from pipeline.kernels.jit import kernel
+from pipeline.kernels.jit import inner
 
 _A, _PRE = map(tag_number, ("a", "pre"))
 _NBSP, _IDEOGRAPHIC_SPACE, _ZERO_WIDTH, _MARK, _SOFT_HYPHEN = 0xA0, 0x3000, 0x200B, 0xFEFF, 0xAD
 _MAX_INDENT = 200
-_DOLLAR = 36
+_DOLLAR = np.int64(36)
 _DISPLAY_STYLE = tuple(b"{\\displaystyle ")  # how Wikipedia's formulas begin
 
 
-@kernel
+@inner
 def read_text(html, at, tables, page):
     """Copy text up to the next markup into the current block; returns where the markup begins."""
     state = page.state
@@ -64,7 +64,7 @@ def read_text(html, at, tables, page):
             continue
         if lexer.is_space(byte):
             if is_code:
-                _read_code_space(page, byte)
+                _read_code_space(page, np.int64(byte))
             else:
                 state[SPACE] = 1
             at += 1
@@ -77,6 +77,11 @@ def read_text(html, at, tables, page):
         elif byte < 0x80:
             after = at + 1
         else:
+            if 0xE4 <= byte <= 0xE9 and state[BLOCK_START] >= 0 and not state[SPACE]:
+                after = _copy_ideographs(html, at, page)
+                if after > at:
+                    at = after
+                    continue
             point, after = characters.read_code_point(html, at)
         at = after
         if (
@@ -119,7 +124,7 @@ def read_text(html, at, tables, page):
     return at
 
 
-@kernel
+@inner
 def _copy_letters(html, at, page):
     """Copy a run of a-z inside a word: most of most texts."""
     first, to = at, page.state[TEXT]
@@ -134,7 +139,30 @@ def _copy_letters(html, at, page):
     return at
 
 
-@kernel
+@inner
+def _copy_ideographs(html, at, page):
+    """Copy a run of characters from U+4000 to U+9FFF inside a block: most of Chinese and Japanese texts."""
+    first, to = at, page.state[TEXT]
+    while (
+        at + 2 < html.size
+        and 0xE4 <= html[at] <= 0xE9
+        and 0x80 <= html[at + 1] < 0xC0
+        and 0x80 <= html[at + 2] < 0xC0
+    ):
+        page.text[to] = html[at]
+        page.text[to + 1] = html[at + 1]
+        page.text[to + 2] = html[at + 2]
+        to += 3
+        at += 3
+    page.state[TEXT] = to
+    if at > first:
+        page.state[COUNTS_AT + CHARACTERS] += (at - first) // 3
+        page.state[COUNTS_AT + CJK] += (at - first) // 3
+        page.state[WORD] = page.state[BREAK_RUN] = 0
+    return at
+
+
+@inner
 def _pass_text(html, at):
     at = lexer.find_byte(html, at, lexer.LESS)
     while at < html.size and not lexer.starts_markup(html, at):
@@ -142,7 +170,7 @@ def _pass_text(html, at):
     return at
 
 
-@kernel
+@inner
 def _read_code_space(page, byte):
     """White space in <pre>: kept inside a block; before it, only the indentation of its first line counts."""
     state = page.state
@@ -160,7 +188,7 @@ def _read_code_space(page, byte):
         state[INDENT] = min(max(state[INDENT], 0) + 1, _MAX_INDENT)
 
 
-@kernel
+@inner
 def begin_word(page):
     """Before a visible character: begin a block if none is open, write the space that is due."""
     state = page.state
@@ -183,7 +211,7 @@ def begin_word(page):
     state[SPACE] = state[BREAK_RUN] = 0
 
 
-@kernel
+@inner
 def break_line(page):
     """<br>: one is a line end inside the block, two in a row end it (outside code)."""
     state = page.state
@@ -200,7 +228,7 @@ def break_line(page):
     state[SPACE] = state[WORD] = 0
 
 
-@kernel
+@inner
 def end_block(page):
     """End the block that is open, without the white space at its end."""
     state = page.state
@@ -223,7 +251,7 @@ def end_block(page):
     state[SPACE] = state[BREAK_RUN] = state[INDENT] = state[WORD] = 0
 
 
-@kernel
+@inner
 def write_formula(html, start, stop, tables, page, is_display):
     """TeX between dollar signs, one or two; white space collapsed. An empty one is left out."""
     while start < stop and lexer.is_space(html[start]):
@@ -261,7 +289,7 @@ def write_formula(html, start, stop, tables, page, is_display):
     state[WORD] = 0
 
 
-@kernel
+@inner
 def _begins_with_display_style(html, start, stop):
     if stop - start <= len(_DISPLAY_STYLE):
         return False

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.kernels.html_page import ELEMENT, ORDINAL, PARENT, START, STOP, TAG, Page
 from pipeline.kernels.html_tables import IS_BLOCK, load_html_tables, tag_number
-from pipeline.kernels.jit import kernel
+from pipeline.kernels.jit import inner, kernel
 
 _LI, _UL, _OL, _PRE, _TR, _TD, _TH = map(tag_number, ("li", "ul", "ol", "pre", "tr", "td", "th"))
 _NEWLINE, _SPACE, _DASH, _DOT, _BAR, _ZERO = 10, 32, 45, 46, 124, 48
@@ -41,7 +41,9 @@ def _write(page, tables, keep, out):
         item, outer, depth, code = _surroundings(page, element)
         if at > 0:
             if row >= 0 and row == last_row:
-                at = _put(out, at, _SPACE, _BAR, _SPACE)
+                out[at] = out[at + 2] = _SPACE
+                out[at + 1] = _BAR
+                at += 3
             else:
                 out[at] = _NEWLINE
                 at += 1
@@ -70,7 +72,7 @@ def _write(page, tables, keep, out):
     return at
 
 
-@kernel
+@inner
 def _plain_row(page, element):
     """The <tr> of a cell whose text stands in the cell itself, -1 elsewhere."""
     tag = page.elements[element, TAG]
@@ -80,7 +82,7 @@ def _plain_row(page, element):
     return row if row >= 0 and page.elements[row, TAG] == _TR else np.int64(-1)
 
 
-@kernel
+@inner
 def _surroundings(page, element):
     """(item, outermost list, depth of lists, code) around an element; -1 for what is not there."""
     item = outer = code = np.int64(-1)
@@ -98,7 +100,7 @@ def _surroundings(page, element):
     return item, outer, min(depth, _MAX_LIST_DEPTH), code
 
 
-@kernel
+@inner
 def _write_mark(page, item, depth, is_first, out, at):
     """The mark of a list item, or spaces as wide under it."""
     for _ in range(2 * (depth - 1)):
@@ -110,21 +112,13 @@ def _write_mark(page, item, depth, is_first, out, at):
         out[at] = out[at + 1] = _SPACE
         return at + 2
     if page.elements[parent, TAG] != _OL:
-        return _put(out, at, _DASH, _SPACE, -1)
-    digits = 1
-    while digits < 9 and number >= 10**digits:
-        digits += 1
+        out[at], out[at + 1] = _DASH, _SPACE
+        return at + 2
+    digits, rest = 1, number // 10
+    while rest > 0:
+        digits, rest = digits + 1, rest // 10
     for place in range(digits - 1, -1, -1):
         out[at + place] = _ZERO + number % 10
         number //= 10
-    return _put(out, at + digits, _DOT, _SPACE, -1)
-
-
-@kernel
-def _put(out, at, first, second, third):
-    out[at] = first
-    out[at + 1] = second
-    if third < 0:
-        return at + 2
-    out[at + 2] = third
-    return at + 3
+    out[at + digits], out[at + digits + 1] = _DOT, _SPACE
+    return at + digits + 2

@@ -4,8 +4,9 @@ DATA is a folder with `extraction.tar.gz` (and its neighbours: training/pages.py
 sets have a truth there: "articles" (Mozilla's Readability test pages against the text their authors expect),
 "docs-zh" and "docs-en" (documentation against the Markdown it was made from, code and links' targets taken
 out; where that holds text the page does not show, no tool reaches 1). News judged by snippets is not among
-the public data here. The Markdown of docs-en leaves out the code listings that its book includes from files:
-an engine that keeps them, as ours does, loses precision there.
+the public data here. The Markdown of docs-en leaves out the code listings that its book includes from files,
+and an engine that keeps them, as ours does, loses precision there. "prose-en" are the same pages with <pre>
+and <figure> taken out of the page that every engine gets, and code out of the Markdown.
 
 F1 of 4-word shingles (a Chinese character is a word), mean over pages, as Zyte's article-extraction-benchmark
 counts it; milliseconds of one thread's CPU time per page, from decoded text to main text; for the fast
@@ -48,16 +49,22 @@ _TOKEN = re.compile(
 )
 _TAGS = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>|<[^>]+>", re.DOTALL | re.IGNORECASE)
 
+_LISTINGS = re.compile(r"<(pre|figure)\b.*?</\1>", re.DOTALL | re.IGNORECASE)
+_CODE = re.compile(r"^```.*?^```|^<Listing[^>]*>|^</Listing>", re.DOTALL | re.MULTILINE)
 
-def read_judged(data: Path) -> list[tuple[str, LabelledPage, str]]:
-    """(set, page, text that is expected of it)."""
+
+def read_judged(data: Path) -> list[tuple[str, LabelledPage, str, str]]:
+    """(set, page as it is, what the engines get of it, text that is expected)."""
     judged = []
     for page in read_pages(data, archives=("extraction.tar.gz",)):
         if page.kind == "readability" and page.truth:
-            judged.append(("articles", page, _strip_tags(page.truth)))
+            judged.append(("articles", page, page.html, _strip_tags(page.truth)))
         elif page.kind == "markdown" and page.truth:
             language = "zh" if "/zh/" in page.name else "en"
-            judged.append((f"docs-{language}", page, strip_markdown(page.truth)))
+            judged.append((f"docs-{language}", page, page.html, strip_markdown(page.truth)))
+            if language == "en":
+                prose = strip_markdown(_CODE.sub("", page.truth))
+                judged.append(("prose-en", page, _LISTINGS.sub("", page.html), prose))
     return judged
 
 
@@ -118,24 +125,24 @@ def trafilatura_fast(html: str, url: str) -> str:
 
 
 def measure(
-    judged: list[tuple[str, LabelledPage, str]], choose: Callable[[str], Callable], passes: int
+    judged: list[tuple[str, LabelledPage, str, str]], choose: Callable[[str], Callable], passes: int
 ) -> dict[str, Any]:
     """F1 and milliseconds per page by set, and F1 by page."""
     scores: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     seconds: Counter[str] = Counter()
     by_page = {}
-    for kind, page, expected in judged:
+    for kind, page, html, expected in judged:
         extract = choose(page.html)
         taken = []
         text = ""
         for _ in range(passes):
             start = time.thread_time()
-            text = extract(page.html, page.name)
+            text = extract(html, page.name)
             taken.append(time.thread_time() - start)
         seconds[kind] += min(taken)
         score = f1(text, expected)
         scores[kind].append(score)
-        by_page[page.name] = score[2]
+        by_page[f"{kind} {page.name}"] = score[2]
     return {
         "f1": {kind: round(float(np.mean(values, axis=0)[2]), 4) for kind, values in scores.items()},
         "precision": {kind: round(float(np.mean(values, axis=0)[0]), 4) for kind, values in scores.items()},
@@ -167,7 +174,7 @@ def main() -> None:
         "trafilatura-fast": (lambda _: trafilatura_fast, 1),
     }
     results = {name: measure(judged, choose, passes) for name, (choose, passes) in engines.items()}
-    sizes = Counter(kind for kind, _, _ in judged)
+    sizes = Counter(kind for kind, *_ in judged)
     print(f"trafilatura {version('trafilatura')}, resiliparse {version('resiliparse')}; pages: {dict(sizes)}")
     print(f"{'engine':20}" + "".join(f"{kind:>34}" for kind in sizes))
     for name, result in results.items():
@@ -190,11 +197,11 @@ def main() -> None:
         print(json.dumps({"pages": dict(sizes), "engines": by_engine}))
 
 
-def print_sites(judged: list[tuple[str, LabelledPage, str]], results: dict[str, dict[str, Any]]) -> None:
+def print_sites(judged: list[tuple[str, LabelledPage, str, str]], results: dict[str, dict[str, Any]]) -> None:
     """Mean F1 by site, worst of ours first."""
     sites: dict[str, list[str]] = defaultdict(list)
-    for _, page, _ in judged:
-        sites[page.site].append(page.name)
+    for kind, page, *_ in judged:
+        sites[page.site].append(f"{kind} {page.name}")
     print(f"\n{'site':32}{'pages':>6}" + "".join(f"{name:>20}" for name in results))
     means = {
         site: [float(np.mean([result["by_page"][name] for name in names])) for result in results.values()]

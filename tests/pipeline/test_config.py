@@ -36,7 +36,10 @@ def test_recipe_survives_the_manifest() -> None:
         ({"annotate": {"engin": "x"}}, ["unknown key annotate.engin", "'engine'"]),
         ({"annotate": {"engine": "resilliparse"}}, ["annotate.engine", "'resiliparse'"]),
         ({"annotate": {"engine": "main_txt"}}, ["annotate.engine", "'main_text'"]),
-        ({"annotate": {"fallback_doubt": 0.1}}, ["annotate.fallback_doubt", "engine = 'main_text'"]),
+        (
+            {"annotate": {"engine": "resiliparse", "fallback_doubt": 0.1}},
+            ["annotate.fallback_doubt", "engine = 'main_text'"],
+        ),
         ({"annotate": {"split_bytes": "64 MB"}}, ["annotate.split_bytes must be int", "'64 MB'"]),
         ({"annotate": {"mask_personal_data": 1}}, ["annotate.mask_personal_data must be bool"]),
         ({"seed": True}, ["seed must be int"]),

@@ -19,7 +19,7 @@ from pipeline.runners import run_job
 from pipeline.storage import Storage
 from pipeline.sweep import sweep
 
-SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4")
+SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4", "annotate.engine=resiliparse")
 
 
 def plan_job(output: Path) -> graph.Job:

@@ -17,6 +17,7 @@ from pipeline.kernels.html_rules import open_blocks
 from pipeline.kernels.html_scan import scan_page
 from pipeline.kernels.trees import STEP, Trees, score_rows
 
+_LONG = 80  # characters of a paragraph
 _SURE = STEP // 40  # a chance this near 0 or 1 stays: half of all blocks; no F1 on any set changed by 0.0001
 
 
@@ -43,18 +44,49 @@ def find_blocks(html: bytes) -> Blocks:
     return Blocks(page, features, elements, open_blocks(page, features, elements))
 
 
+def block_lengths(blocks: Blocks) -> NDArray[np.int64]:
+    """Characters [blocks] of each block."""
+    return blocks.page.blocks[: len(blocks.features), CHARACTERS].astype(np.int64)
+
+
 def judge_blocks(blocks: Blocks, first: Trees, second: Trees) -> Judgement:
     """What both models say."""
     chances = score_rows(first, blocks.features, blocks.open)
+    chances = judge_again(blocks, chances, second)
+    lengths = block_lengths(blocks)
+    wide = chances.astype(np.int64)
+    doubt = int((np.minimum(wide, STEP - wide) * lengths).sum() // max(int(lengths.sum()), 1))
+    return Judgement(chances, doubt)
+
+
+class Cuts(NamedTuple):
+    """From which chances on, times trees.STEP, a block is kept; training/cuts.py chooses them."""
+
+    kept: int  # on a page as they were learned
+    likely: int  # of a long block: it may be main text
+    lowered: int  # on a page where what is kept is little beside what is likely
+
+
+def is_kept(chances: NDArray[np.uint16], lengths: NDArray[np.int64], cuts: Cuts) -> NDArray[np.bool_]:
+    """Which blocks [blocks] are main text, by their chances and characters [blocks].
+
+    A page that differs from all that were learned from gets low chances everywhere; its long blocks are then
+    still the likeliest.
+    """
+    kept = chances > cuts.kept
+    likely = int(lengths[(chances > cuts.likely) & (lengths > _LONG)].sum())
+    return kept if int(lengths[kept].sum()) * 10 >= 3 * likely else chances > cuts.lowered
+
+
+def judge_again(blocks: Blocks, chances: NDArray[np.uint16], second: Trees) -> NDArray[np.uint16]:
+    """Chances [blocks] by the second model where the first, whose chances are given, is not sure."""
     asked = chances[blocks.open]
     open_still = blocks.open[(asked > _SURE) & (asked < STEP - _SURE)]
     context = block_context(blocks.page, blocks.elements, chances)
     rows = np.concatenate([context[open_still], blocks.features[open_still]], axis=1)
-    chances[open_still] = score_rows(second, rows, np.arange(len(rows), dtype=np.int32))
-    lengths = blocks.page.blocks[: len(chances), CHARACTERS].astype(np.int64)
-    wide = chances.astype(np.int64)
-    doubt = int((np.minimum(wide, STEP - wide) * lengths).sum() // max(int(lengths.sum()), 1))
-    return Judgement(chances, doubt)
+    found = chances.copy()
+    found[open_still] = score_rows(second, rows, np.arange(len(rows), dtype=np.int32))
+    return found
 
 
 def with_context(blocks: Blocks, chances: NDArray[np.uint16]) -> NDArray[np.float32]:

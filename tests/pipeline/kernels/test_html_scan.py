@@ -6,6 +6,8 @@ import random
 import pytest
 
 from pipeline.kernels.html_page import (
+    BLOCK_COLUMNS,
+    CHARACTERS,
     ELEMENT,
     HIDDEN,
     LANG_START,
@@ -224,3 +226,28 @@ def test_hidden_elements_are_known(style: str, is_hidden: bool) -> None:
     assert page.elements[page.blocks[0, ELEMENT], HIDDEN] == is_hidden
     assert scan_page(b"<div hidden><p>text").elements[2, HIDDEN] == 1
     assert scan_page(b"<body hidden><p>text").elements[2, HIDDEN] == 0
+
+
+def test_mathml_that_mathjax_3_leaves_for_readers_of_screens_is_kept() -> None:
+    page = (
+        '<p>so <mjx-container class="MathJax" jax="CHTML"><mjx-math aria-hidden="true"><mjx-mi></mjx-mi>'
+        "</mjx-math><mjx-assistive-mml><math><mi>x</mi><mo>=</mo><mn>1</mn></math></mjx-assistive-mml>"
+        "</mjx-container> then"
+    )
+    assert blocks(page) == ["so x=1 then"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["中文测试", "中a文，测 试。", "か中カ鿿㐀中", "中\u3000文", "中 文<br>测", "&#20013;文é中😀文"],
+)
+def test_runs_of_ideographs_are_read_as_single_ones_are(text: str) -> None:
+    single = "".join(f"&#{ord(c)};" if ord(c) > 127 else c for c in text)
+    by_run, one_by_one = scan_page(f"<p>a{text}".encode()), scan_page(f"<p>a{single}".encode())
+    assert by_run.block_text(0) == one_by_one.block_text(0)
+    columns = slice(CHARACTERS, BLOCK_COLUMNS)
+    assert by_run.blocks[0, columns].tolist() == one_by_one.blocks[0, columns].tolist()
+
+
+def test_a_cut_ideograph_is_passed_over() -> None:
+    assert blocks("中文".encode()[:-1]) == ["中"] and blocks(b"<p>a\xe4\xb8<p>b\xe4") == ["a", "b"]

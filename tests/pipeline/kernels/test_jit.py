@@ -11,6 +11,8 @@ import pytest
 from numba.core.errors import NumbaError
 
 from pipeline.kernels import jit
+from pipeline.kernels.html_lexer import is_space
+from pipeline.kernels.html_scan import scan_page
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -173,3 +175,11 @@ def test_code_is_compiled_again_where_it_depends_on_a_change(tmp_path: Path) -> 
     after = digests()
     assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
     assert len({*before, *after}) == 5
+
+
+def test_an_inner_kernel_is_refused_to_python() -> None:
+    assert scan_page(b"<p>a").block_count() == 1  # compiled by now
+    with pytest.raises(TypeError, match="kernels only"):
+        is_space(32)
+    with pytest.raises(TypeError, match="kernels only"):
+        is_space(32.0)

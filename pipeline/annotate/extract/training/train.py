@@ -4,7 +4,7 @@ DATA: a folder with the archives that pages.py names. TEACHERS: the file that te
 folder for `main_text.npz` (the packaged models), `main_text.json` (their card) and `folds.npz`: for each of
 five folds of sites the models that saw none of its pages, by which the benchmark judges pages of DATA.
 
-The second model learns from what the first says of pages that it was not trained on. Takes 3 minutes on one
+The second model learns from what the first says of pages that it was not trained on. Takes 5 minutes on one
 core; more threads are slower. Needs lightgbm (the extra [training]).
 """
 
@@ -21,12 +21,12 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.annotate.extract.blocks import Blocks, find_blocks, with_context
+from pipeline.annotate.extract.blocks import Blocks, block_lengths, find_blocks, judge_again, with_context
+from pipeline.annotate.extract.training.cuts import choose_cuts
 from pipeline.annotate.extract.training.labels import label_blocks, strip_markdown
 from pipeline.annotate.extract.training.pages import LabelledPage, read_pages
 from pipeline.kernels.html_context import CONTEXT
 from pipeline.kernels.html_features import FEATURES
-from pipeline.kernels.html_page import CHARACTERS
 from pipeline.kernels.trees import LEAF_BITS, STEP, Trees, score_rows, trees_from
 
 FOLDS = 5
@@ -34,12 +34,12 @@ SOURCES = (
     "test pages of Mozilla Readability, Goose3, Snacktory, ExtractNet and GNE; Formasaurus pages; "
     "documentation beside its Markdown; blogs and manuals (training/pages.py says which)"
 )
-TREES = {"first": 120, "second": 80}
+TREES = {"first": 100, "second": 60}
 PARAMETERS: dict[str, Any] = {
     "objective": "cross_entropy",
     "num_leaves": 24,
-    "max_depth": 8,
-    "learning_rate": 0.07,
+    "max_depth": 7,
+    "learning_rate": 0.08,
     "min_data_in_leaf": 60,
     "feature_fraction": 0.35,
     "bagging_fraction": 0.7,
@@ -111,8 +111,7 @@ def read_examples(data: Path, teachers: Path) -> list[Example]:
         texts = [blocks.page.block_text(block) for block in range(blocks.page.block_count())]
         labels = _vote(page, texts, taught.get(page.name, {}))
         if labels is not None and len(texts) > 1:
-            lengths = blocks.page.blocks[: len(texts), CHARACTERS].astype(np.int64)
-            digest = page_digest(page.html)
+            digest, lengths = page_digest(page.html), block_lengths(blocks)
             examples.append(Example(page.kind, page.site, page.name, digest, blocks, labels, lengths))
     return examples
 
@@ -153,9 +152,15 @@ def cross_validate(examples: list[Example]) -> tuple[NDArray[np.int64], dict[str
         inside = np.flatnonzero(folds != fold)
         models["second"].append(fit("second", [examples[at] for at in inside], [rows[at] for at in inside]))
         for at in np.flatnonzero(folds == fold):
-            final[at] = score_rows(models["second"][fold][1], rows[at], examples[at].blocks.open)
+            final[at] = judge_again(examples[at].blocks, chances[at], models["second"][fold][1])
     report("second", examples, final)
     models["chances"] = chances
+    models["cuts"] = choose_cuts(
+        [
+            (example.kind, chance, example.labels, example.lengths)
+            for example, chance in zip(examples, final, strict=True)
+        ]
+    )
     return folds, models
 
 
@@ -248,14 +253,17 @@ def write_models(
     final: dict[str, Any],
 ) -> None:
     """The three files; the card says from what and how."""
-    packaged = {f"{name}_{key}": array for name in TREES for key, array in final[name][0].items()}
+    packaged: dict[str, Any] = {
+        f"{name}_{key}": array for name in TREES for key, array in final[name][0].items()
+    }
+    packaged["cuts"] = cuts = np.array(models["cuts"], np.int32)
     np.savez_compressed(out / "main_text.npz", **packaged)
-    by_fold = {
+    by_fold: dict[str, Any] = {
         f"fold{fold}_{name}_{key}": array
         for fold in range(FOLDS)
         for name in TREES
         for key, array in models[name][fold][0].items()
-    }
+    } | {f"fold{fold}_cuts": cuts for fold in range(FOLDS)}
     digests = np.array([int(example.digest, 16) for example in examples], np.uint64)
     np.savez_compressed(out / "folds.npz", digests=digests, folds=folds.astype(np.uint8), **by_fold)
     kinds = sorted({example.kind for example in examples})
@@ -265,6 +273,7 @@ def write_models(
         "sites": len({example.site for example in examples}),
         "blocks": sum(len(example.labels) for example in examples),
         "sources": SOURCES,
+        "cuts": models["cuts"]._asdict(),
         "teachers": TEACHER_WEIGHTS,
         "page_weights": PAGE_WEIGHTS,
         "parameters": PARAMETERS | {"trees": TREES},

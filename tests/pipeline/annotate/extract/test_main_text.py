@@ -6,10 +6,12 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from pipeline.annotate.extract import engines, main_text
+from pipeline.annotate.extract.blocks import Cuts, is_kept
 from pipeline.annotate.extract.main_text import Extract, extract_main_text, extract_page, load_models
 from pipeline.kernels.html_page import MAX_BLOCKS
 from pipeline.kernels.html_scan import TooManyBlocks
@@ -48,6 +50,25 @@ def test_bytes_are_decoded_like_a_page() -> None:
     assert extract_main_text(page.encode("gb18030")) == extract_main_text(page)
     assert "黄金很重, so it stays" in extract_main_text(page, "https://example.org/")
     assert extract_main_text(b"%PDF-1.4") == ""
+
+
+def test_hidden_text_is_left_out_unless_the_page_is_all_hidden() -> None:
+    hidden = "This paragraph is hidden from every reader of the page, who will never see a word of it at all."
+    page = PAGE.replace("<h2>What you need", f'<div style="display:none">{f"<p>{hidden}</p>" * 30}</div><h2>')
+    assert hidden not in extract_main_text(page) and SENTENCES in extract_main_text(page)
+    assert SENTENCES in extract_main_text(PAGE.replace('<div id="content">', '<div id="content" hidden>'))
+
+
+def test_what_is_kept_follows_the_page() -> None:
+    lengths = np.array([100, 100, 20])
+    cuts = Cuts(kept=500, likely=200, lowered=300)
+
+    def kept(*chances: int) -> list[bool]:
+        return is_kept(np.array(chances, np.uint16), lengths, cuts).tolist()
+
+    assert kept(600, 400, 400) == [True, False, False]  # enough is sure
+    assert kept(400, 400, 310) == [True, True, True]  # nothing is: what is likely
+    assert kept(400, 100, 290) == [True, False, False]
 
 
 def test_title_and_doubt() -> None:
