@@ -142,6 +142,7 @@ def inner(function: Kernel) -> Kernel:
 
     Called from Python it raises TypeError.
     """
+    _keep_code_of(function)
     wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     options = {"nogil": True, "cache": True, "fastmath": False, "_nrt": False, **wrappers}
     compiled: Any = numba.njit(**options)(function)  # type: ignore[call-overload]
