@@ -182,7 +182,7 @@ def detectors() -> dict[str, Callable[[bytes], str]]:
 
     found["resiliparse"] = _by_label(lambda body: detect_encoding(body, html5_compatible=False))
     with suppress(ImportError):
-        import chardet
+        import chardet  # type: ignore[reportMissingImports]
 
         found["chardet"] = _by_label(lambda body: chardet.detect(body)["encoding"])
     with suppress(ImportError):
