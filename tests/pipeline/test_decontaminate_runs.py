@@ -206,6 +206,7 @@ def test_a_set_that_is_not_there_fails_before_work(tree: dict[str, Any], tmp_pat
     assert not (tmp_path / "out" / "plan.json").exists()
 
 
+@pytest.mark.slow
 def test_no_sets_no_section(tree: dict[str, Any], tmp_path: Path) -> None:
     manifest = run_tree(tree, tmp_path / "out", sets=[])
     assert manifest["decontamination"] is None

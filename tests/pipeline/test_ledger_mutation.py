@@ -21,7 +21,7 @@ from pipeline.report.recount import recount
 from pipeline.report.run_folder import open_run
 from pipeline.run import UNBALANCED, RunOptions, run
 
-SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4")
+SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4", "annotate.engine=resiliparse")
 FOLDERS = (
     "documents",
     "quarantine",

@@ -12,7 +12,7 @@ from pipeline.run import LOCKED, WORKER_DIED
 from pipeline.runners import _WORKER_MODULE
 from pipeline.storage import Storage, lock
 
-SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4")
+SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4", "annotate.engine=resiliparse")
 # As `sluice run`, but with little patience for the dead.
 IMPATIENT = """
 import sys

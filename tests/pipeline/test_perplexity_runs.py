@@ -106,6 +106,7 @@ def test_buckets_follow_from_the_percentiles_of_the_run(finished: tuple[Path, di
     assert dropped == sum(decision["failing"] == ["buckets"] for decision in decisions) > 5
 
 
+@pytest.mark.slow
 def test_parts_and_workers_change_nothing(
     corpus: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -212,6 +212,7 @@ def test_as_if_it_had_never_been_there(tmp_path: Path) -> None:
     assert packed_in(had) == packed_in(never) != before
 
 
+@pytest.mark.slow
 def test_passages_cut_out_stay_cut(tmp_path: Path) -> None:
     """What another document lost because it also stood in one that goes is not put back."""
     output = tmp_path / "out"

@@ -18,7 +18,7 @@ from pipeline.run import UNREADABLE, RunOptions, run
 from pipeline.storage import Storage
 
 FILES = 21  # splits of the quickstart in small splits
-SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4")
+SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4", "annotate.engine=resiliparse")
 LATER = ("deduplicate", "decide", "pack", "report")
 
 
@@ -85,6 +85,7 @@ def test_a_file_that_has_changed(inputs, tmp_path: Path, capsys: pytest.CaptureF
     assert "7 of 21 splits could not be read" in told and "--accept-missing" in told
 
 
+@pytest.mark.slow
 def test_missing_is_accepted(inputs, run_small, tmp_path: Path) -> None:
     """It stands in the ledger, the rest balances, and the next run tries again."""
     output, book = tmp_path / "out", inputs / "books/books.jsonl"

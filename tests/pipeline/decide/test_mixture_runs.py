@@ -118,6 +118,7 @@ def test_by_weights_every_document_of_a_source_goes_the_same_way(mixed) -> None:
     assert {keys[where][0] for _, where, _ in new.keys() - old.keys()} == {"web"}
 
 
+@pytest.mark.slow
 def test_two_workers_and_a_fresh_run_give_the_same(mixed, run_small, said_by, tmp_path: Path) -> None:
     run_small(tmp_path, *WARM, workers=2)
     assert said_by(tmp_path) == said_by(mixed(*WARM)[0])

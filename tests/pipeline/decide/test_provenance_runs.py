@@ -144,6 +144,7 @@ def test_a_changed_list_reruns_decide_alone_and_a_moved_one_nothing(corpus: Corp
     ]
 
 
+@pytest.mark.slow
 def test_with_allow_lists_alone_nothing_else_passes(corpus: Corpus) -> None:
     manifest = corpus.run(block_lists=[], licences=[])
     kept = [corpus.trace(number)["decision"]["kept"] for number in range(8)]

@@ -106,6 +106,7 @@ def test_one_copy_of_a_line_stays_in_the_kept_corpus(unit: str, corpus: Path, tm
     assert sum("newsletter" in text.lower() for text in plain) == 6
 
 
+@pytest.mark.slow
 def test_rehydration_multiplies_the_repeats_of_large_clusters(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 APART = {"text": False, "near": False}
 
 
+@pytest.mark.slow
 def test_what_stays_does_not_depend_on_how_the_work_is_cut(
     sources: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,7 @@ def test_samples_are_masked(tmp_path: Path) -> None:
     assert "Write to &lt;email&gt;" in (output / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_without_near_duplicates_nothing_is_said_of_recall(run_small: Any, tmp_path: Path) -> None:
     manifest = run_small(tmp_path / "out", "deduplicate.near=false")
     dedup = manifest["dedup"]
