@@ -193,6 +193,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", default=ROOT.parent / "shared" / "data")
     parser.add_argument("--json", action="store_true", help="the last line is JSON")
     parser.add_argument("--quick", action="store_true", help="fewer pages: under 50 seconds")
+    parser.add_argument(
+        "--peer", help="a Python that has datatrove: its masking of personal data is timed, too"
+    )
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     figures = measure(options.data, 500 if options.quick else 5_000)
@@ -205,7 +208,9 @@ def main() -> None:
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        figures |= module.measure()
+        figures |= module.measure(options.data, quick=options.quick)
+        if options.peer:
+            figures |= module.measure_peer(options.data, options.peer)
     if options.json:
         print(json.dumps(figures))
     else:

@@ -1,10 +1,11 @@
-"""Classifiers, word lists, personal data: `python tests/benchmarks/scores_rest.py [DATA] [--json] [--quick]`
+"""Classifiers, word lists, personal data: `scores_rest.py [DATA] [--json] [--quick]`
 
 DATA (default: ../shared/data beside the project) has text/en.jsonl.gz, text/zh.jsonl.gz and safety.tar.gz.
 
 Speed: CPU time of one thread for pages of 5 kB of distinct real text, half of them English, half Chinese;
 best of three passes, kernels compiled and models mapped before. Classifiers are the packaged ones for quality
 and toxicity, ours against fastText's own code called the ordinary way: one predict per text, newlines out.
+--peer names a Python with datatrove, whose masking of personal data is timed on some of the same pages.
 
 Quality: F1 on texts that no training has seen. `safety_f1` of classifiers is on the posts held out of the
 labelled sets; of the packaged word lists (a post with any listed word is taken for offensive) on all posts.
@@ -17,8 +18,10 @@ import csv
 import gzip
 import io
 import json
+import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +115,26 @@ def measure_speed(data: Path, count: int) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
+def measure_peer(data: Path, peer: str) -> dict[str, float]:
+    """datatrove's masking of personal data beside ours, both in ms per page of the same pages."""
+    pages = [page for code in LANGUAGES for page in read_pages(data, code, LIBRARY_PAGES).to_pylist()]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "texts.jsonl")
+        file.write_text("".join(json.dumps(page) + "\n" for page in pages), "utf-8")
+        command = [peer, str(Path(__file__).with_name("peer_personal_data.py")), str(file)]
+        answer = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    theirs, batch = json.loads(answer.splitlines()[-1]), pa.array(pages)
+    mask_personal_data(batch[:2])
+    ours = milliseconds(lambda: mask_personal_data(batch), len(pages))
+    changed = sum(len(edits) > 0 for edits in mask_personal_data(batch))
+    return {
+        "pii_datatrove_ms_per_page": round(theirs["ms"], 4),
+        "pii_vs_datatrove": round(theirs["ms"] / ours, 1),
+        "pii_pages_changed": changed,
+        "pii_pages_changed_by_datatrove": theirs["changed"],
+    }
+
+
 def read_posts(data: Path) -> dict[str, dict[str, list[str]]]:
     """The labelled posts, by language and label (train_score_models.py)."""
     posts: dict[str, dict[str, list[str]]] = {code: {"positive": [], "negative": []} for code in LANGUAGES}
@@ -172,8 +195,11 @@ def main() -> None:
     parser.add_argument("data", nargs="?", type=Path, default=DATA)
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     parser.add_argument("--quick", action="store_true", help="a quarter of the pages")
+    parser.add_argument("--peer", help="a Python that has datatrove")
     options: Any = parser.parse_args()
     figures = measure(options.data, quick=options.quick)
+    if options.peer:
+        figures |= measure_peer(options.data, options.peer)
     if not options.json:
         for name, value in figures.items():
             print(f"{name:28} {value}")
