@@ -25,7 +25,10 @@ def texts(seed: int) -> list[str]:
     return [unicodedata.normalize("NFC", text) for text in [*made, *(long[:2_000] for long in LONG.values())]]
 
 
-@pytest.mark.parametrize("name", ["sluice-32k", "numbers", "qwen", "cl100k_base"])
+ALSO = [pytest.param(name, marks=pytest.mark.slow) for name in ("qwen", "cl100k_base")]
+
+
+@pytest.mark.parametrize("name", ["sluice-32k", "sluice-152k", "numbers", *ALSO])
 def test_ids_are_ours(name: str, cl100k_like: Path) -> None:
     needs(name)
     place = str(cl100k_like) if name == "numbers" else name
