@@ -52,6 +52,12 @@ def run_small_fixture() -> RunSmall:
     return run_small
 
 
+@pytest.fixture(scope="session")
+def small_settings() -> tuple[str, ...]:
+    """What makes a run small and lasting, for tests that start one otherwise than by `run_small`."""
+    return SMALL
+
+
 @pytest.fixture(scope="session", name="said_by")
 def said_by_fixture() -> Callable[[Path], dict[str, str]]:
     return said_by

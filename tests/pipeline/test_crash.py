@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4", "annotate.engine=resiliparse")
-
 
 def commit_rows(output: Path) -> dict[str, int]:
     """Name and time of every commit row that is there now, while others may come and go."""
@@ -27,17 +25,17 @@ def commit_rows(output: Path) -> dict[str, int]:
     return rows
 
 
-def start(output: Path, workers: int) -> subprocess.Popen[bytes]:
+def start(output: Path, settings: tuple[str, ...], workers: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "pipeline.cli", "run", "quickstart", "--output", str(output)]
-    command += ["--workers", str(workers)] + [part for setting in SMALL for part in ("--set", setting)]
+    command += ["--workers", str(workers)] + [part for setting in settings for part in ("--set", setting)]
     return subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
 
 
-def kill_at(output: Path, rows: int, workers: int) -> None:
+def kill_at(output: Path, settings: tuple[str, ...], rows: int, workers: int) -> None:
     """Runs until so many commit rows are there, then kills the whole process group."""
-    running = start(output, workers)
+    running = start(output, settings, workers)
     while len(commit_rows(output)) < rows and running.poll() is None:
         time.sleep(0.002)
     with suppress(ProcessLookupError):  # it ended by itself, which the assertion below judges
@@ -46,34 +44,34 @@ def kill_at(output: Path, rows: int, workers: int) -> None:
     assert running.returncode in (-signal.SIGKILL, 0), errors.decode()
 
 
-def run_to_end(output: Path, workers: int) -> None:
-    running = start(output, workers)
+def run_to_end(output: Path, settings: tuple[str, ...], workers: int) -> None:
+    running = start(output, settings, workers)
     _, errors = running.communicate()
     assert running.returncode == 0, errors.decode()
 
 
-def test_killed_again_and_again(small_run: Path, said_by, tmp_path: Path) -> None:
+def test_killed_again_and_again(small_run: Path, small_settings, said_by, tmp_path: Path) -> None:
     """One folder, killed at two seeded moments of its way."""
     whole = len(commit_rows(small_run))
     moments = sorted(random.Random(20).sample(range(1, whole), 2))
     before: dict[str, int] = {}
     for number, moment in enumerate(moments):
-        kill_at(tmp_path, moment, workers=1 + number % 2)
+        kill_at(tmp_path, small_settings, moment, workers=1 + number % 2)
         now = commit_rows(tmp_path)
         assert before.items() <= now.items(), "a finished part was made again"
         before = now
-    run_to_end(tmp_path, workers=2)
+    run_to_end(tmp_path, small_settings, workers=2)
     assert before.items() <= commit_rows(tmp_path).items()
     assert said_by(tmp_path) == said_by(small_run)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
-def test_killed_once(seed: int, small_run: Path, said_by, tmp_path: Path) -> None:
+def test_killed_once(seed: int, small_run: Path, small_settings, said_by, tmp_path: Path) -> None:
     """A fresh folder each, killed at a seeded moment."""
     moment = random.Random(seed).randrange(1, len(commit_rows(small_run)))
-    kill_at(tmp_path, moment, workers=1 + seed % 2)
+    kill_at(tmp_path, small_settings, moment, workers=1 + seed % 2)
     before = commit_rows(tmp_path)
-    run_to_end(tmp_path, workers=2)
+    run_to_end(tmp_path, small_settings, workers=2)
     assert before.items() <= commit_rows(tmp_path).items(), "a finished part was made again"
     assert said_by(tmp_path) == said_by(small_run)

@@ -21,7 +21,6 @@ from pipeline.report.recount import recount
 from pipeline.report.run_folder import open_run
 from pipeline.run import UNBALANCED, RunOptions, run
 
-SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4", "annotate.engine=resiliparse")
 FOLDERS = (
     "documents",
     "quarantine",
@@ -197,12 +196,12 @@ def test_a_commit_row_that_is_gone_or_half(job: Job) -> None:
 
 
 @pytest.mark.parametrize("folder", ["decisions"], indirect=True)
-def test_a_run_fails(folder: str, job: Job) -> None:
+def test_a_run_fails(folder: str, job: Job, small_settings) -> None:
     """What the audit finds is what the command ends with; the manifest says so too."""
     row = next(row for row in collect_rows(job)[folder] if row.ledger)
     more = [dataclasses.replace(row.ledger[0], records=row.ledger[0].records + 1), *row.ledger[1:]]
     write_row(job, replace(row, ledger=tuple(more)))
-    recipe = load_recipe("quickstart", SMALL)
+    recipe = load_recipe("quickstart", small_settings)
     console = Console(quiet=True)
     assert run(recipe, RunOptions(job.output, 1, phase="report"), console) == UNBALANCED
     manifest = json.loads(Path(job.output, "MANIFEST.json").read_text())

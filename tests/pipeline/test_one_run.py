@@ -12,7 +12,6 @@ from pipeline.run import LOCKED, WORKER_DIED
 from pipeline.runners import _WORKER_MODULE
 from pipeline.storage import Storage, lock
 
-SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4", "annotate.engine=resiliparse")
 # As `sluice run`, but with little patience for the dead.
 IMPATIENT = """
 import sys
@@ -39,7 +38,9 @@ def workers_of(running: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return found
 
 
-def test_a_worker_that_is_killed_ends_the_run(run_small, said_by, small_run: Path, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_ends_the_run(
+    run_small, small_settings, said_by, small_run: Path, tmp_path: Path
+) -> None:
     """In bounded time, with its own exit code, leaving no process; the next run goes on."""
     command = [
         sys.executable,
@@ -52,7 +53,7 @@ def test_a_worker_that_is_killed_ends_the_run(run_small, said_by, small_run: Pat
         "--workers",
         "2",
     ]
-    command += [part for setting in SMALL for part in ("--set", setting)]
+    command += [part for setting in small_settings for part in ("--set", setting)]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     while not list(tmp_path.glob("documents/*.json")):
         assert running.poll() is None, running.communicate()[0].decode()

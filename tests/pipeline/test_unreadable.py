@@ -18,7 +18,6 @@ from pipeline.run import UNREADABLE, RunOptions, run
 from pipeline.storage import Storage
 
 FILES = 21  # splits of the quickstart in small splits
-SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4", "annotate.engine=resiliparse")
 LATER = ("deduplicate", "decide", "pack", "report")
 
 
@@ -72,10 +71,12 @@ def test_a_file_that_is_gone(inputs, run_small, said_by, small_run, tmp_path: Pa
     }
 
 
-def test_a_file_that_has_changed(inputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_has_changed(
+    inputs, small_settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Every split of it is told by name and reason."""
     archive = inputs / "web/zh-0.warc.gz"
-    recipe = load_recipe("quickstart", [*SMALL, *settings(inputs)])
+    recipe = load_recipe("quickstart", [*small_settings, *settings(inputs)])
     with after_plan(lambda: archive.write_bytes(archive.read_bytes() + b"more")):
         code = run(recipe, RunOptions(str(tmp_path / "out"), 1), Console(width=500))
     assert code == UNREADABLE
