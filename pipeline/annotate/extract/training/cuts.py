@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.annotate.extract.blocks import Cuts, is_kept
 from pipeline.kernels.trees import STEP
 
-KINDS = ("articles", "chinese", "pool")  # pages that mostly have a main text; each kind counts alike
+KINDS = ("articles", "chinese", "pool", "hand")  # pages that mostly have a main text; each kind counts alike
 KEPT, LIKELY, LOWERED = (40, 45, 50, 55), (15, 20, 25), (20, 25, 30, 35)  # percent
 
 # (kind, chances [blocks] by models that did not see the site, labels [blocks], characters [blocks])

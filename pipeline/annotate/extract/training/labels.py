@@ -28,11 +28,11 @@ def strip_markdown(markdown: str) -> str:
 
 def label_blocks(blocks: Sequence[str], main_text: str) -> NDArray[np.float32]:
     """Labels [blocks] from 0 (surroundings) to 1 (main text)."""
-    whole = _squeeze(main_text)
+    whole = squeeze(main_text)
     grams = {whole[at : at + GRAM] for at in range(max(len(whole) - GRAM + 1, 0))}
-    lines = {_squeeze(line) for line in main_text.split("\n")}
-    lines |= {_squeeze(line.lstrip("-•0123456789. ")) for line in main_text.split("\n")}
-    return np.array([_label(_squeeze(block), whole, grams, lines) for block in blocks], np.float32)
+    lines = {squeeze(line) for line in main_text.split("\n")}
+    lines |= {squeeze(line.lstrip("-•0123456789. ")) for line in main_text.split("\n")}
+    return np.array([_label(squeeze(block), whole, grams, lines) for block in blocks], np.float32)
 
 
 def _label(block: str, whole: str, grams: set[str], lines: set[str]) -> float:
@@ -44,5 +44,6 @@ def _label(block: str, whole: str, grams: set[str], lines: set[str]) -> float:
     return found / (len(block) - GRAM + 1)
 
 
-def _squeeze(text: str) -> str:
+def squeeze(text: str) -> str:
+    """A text without its white space and table bars."""
     return _BLANK.sub("", text)

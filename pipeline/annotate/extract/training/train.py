@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline.annotate.extract.blocks import Blocks, block_lengths, find_blocks, judge_again, with_context
 from pipeline.annotate.extract.training.cuts import choose_cuts
+from pipeline.annotate.extract.training.hand_labels import label_by_hand, read_hand_labels
 from pipeline.annotate.extract.training.labels import label_blocks, strip_markdown
 from pipeline.annotate.extract.training.pages import LabelledPage, read_pages
 from pipeline.kernels.html_context import CONTEXT
@@ -54,7 +55,7 @@ PARAMETERS: dict[str, Any] = {
 # How much a page counts: templates that repeat less, pages without an article less.
 PAGE_WEIGHTS = {
     "readability": 1.5, "articles": 1.0, "chinese": 1.0, "markdown": 0.25, "sites": 0.4, "pool": 0.35,
-    "manual": 0.2,
+    "manual": 0.2, "hand": 1.5,
 }  # fmt: skip
 # How much each teacher counts in a label. "readability" and "markdown" are the truth of pages that have one.
 TEACHER_WEIGHTS = {
@@ -64,7 +65,7 @@ TEACHER_WEIGHTS = {
 
 
 class Example(NamedTuple):
-    """One labelled page."""
+    """One labelled page; pages judged by hand are a kind of their own."""
 
     kind: str
     site: str
@@ -105,14 +106,18 @@ def read_examples(data: Path, teachers: Path) -> list[Example]:
     """Pages with labels; those of which no teacher made anything are left out."""
     with gzip.open(teachers, "rt", encoding="utf-8") as file:
         taught = {entry["name"]: entry["texts"] for entry in map(json.loads, file)}
+    by_hand = read_hand_labels()
     examples = []
     for page in read_pages(data):
         blocks = find_blocks(page.html.encode("utf-8", "replace"))
         texts = [blocks.page.block_text(block) for block in range(blocks.page.block_count())]
         labels = _vote(page, texts, taught.get(page.name, {}))
         if labels is not None and len(texts) > 1:
-            digest, lengths = page_digest(page.html), block_lengths(blocks)
-            examples.append(Example(page.kind, page.site, page.name, digest, blocks, labels, lengths))
+            kind, digest, lengths = page.kind, page_digest(page.html), block_lengths(blocks)
+            if page.name in by_hand:
+                judged = label_by_hand(texts, by_hand[page.name])
+                kind, labels = "hand", np.where(np.isnan(judged), labels, judged)
+            examples.append(Example(kind, page.site, page.name, digest, blocks, labels, lengths))
     return examples
 
 
