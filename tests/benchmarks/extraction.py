@@ -49,7 +49,7 @@ from pipeline.kernels.trees import load_arrays  # noqa: E402
 
 FOLD_MODELS = Path(__file__).with_name("extraction_folds.npz")
 SHINGLE = 4
-FALLBACK_DOUBT = 0.12
+FALLBACK_DOUBT = 0.2
 SNIPPETS = 6  # of each sort from one page
 SNIPPET_CHARACTERS = (20, 60)  # from, to; white space not counted
 _TOKEN = re.compile(

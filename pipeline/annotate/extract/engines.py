@@ -2,9 +2,8 @@
 
 main_text (ours and the default, see main_text.py): formulas, lists, tables and code kept, time that grows
 with the page only.
-resiliparse: 1.1 to 1.5 ms a page of 25 kB. trafilatura: 15 to 22 ms, the better text on news and blogs (F1
-.960 against .917 on 181 pages, and about equal on documentation). tests/benchmarks/extraction.py compares
-them. All depend on the page only, not on what came before: trafilatura's own deduplication, which remembers
+resiliparse: about as fast, less exact. trafilatura: 15 to 20 times the time, its lists and code without their
+indentation. tests/benchmarks/extraction.py compares them. All depend on the page only, not on what came before: trafilatura's own deduplication, which remembers
 earlier pages, stays off.
 
 Limits of the others: no formulas; tables come out as lines of cells. Building a tree takes them time that

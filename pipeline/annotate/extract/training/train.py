@@ -55,7 +55,7 @@ PARAMETERS: dict[str, Any] = {
 # How much a page counts: templates that repeat less, pages without an article less.
 PAGE_WEIGHTS = {
     "readability": 1.5, "articles": 1.0, "chinese": 1.0, "markdown": 0.25, "sites": 0.4, "pool": 0.35,
-    "manual": 0.2, "hand": 1.5,
+    "manual": 0.2, "hand": 3.0,
 }  # fmt: skip
 # How much each teacher counts in a label. "readability" and "markdown" are the truth of pages that have one.
 TEACHER_WEIGHTS = {
