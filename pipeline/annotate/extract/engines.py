@@ -2,9 +2,9 @@
 
 main_text (ours and the default, see main_text.py): formulas, lists, tables and code kept, time that grows
 with the page only.
-resiliparse: about as fast, less exact. trafilatura: 15 to 20 times the time, its lists and code without their
-indentation. tests/benchmarks/extraction.py compares them. All depend on the page only, not on what came before: trafilatura's own deduplication, which remembers
-earlier pages, stays off.
+resiliparse: about as fast, less exact. trafilatura: 15 to 25 times the time. The benchmark
+tests/benchmarks/extraction.py compares them. All depend on the page only, not on what came before:
+trafilatura's own deduplication, which remembers earlier pages, stays off.
 
 Limits of the others: no formulas; tables come out as lines of cells. Building a tree takes them time that
 grows with the square of the depth (10,000 open <div>: 3 s) and of the attributes of one tag (50,000: 19 s),
