@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from pipeline.kernels.buffers import read_only, text_buffers
 from tokenizer_build.decode_kernel import decode_documents, measure_documents
-from tokenizer_build.encode_kernel import SLACK, encode_documents, first_bytes, remembered
+from tokenizer_build.encode_kernel import SLACK, Scratch, encode_documents, first_bytes, new_scratch
 from tokenizer_build.merge_kernel import SCRATCH_ROWS, merge_documents
 from tokenizer_build.tables import Tables, build_tables, end_to_end
 from tokenizer_build.unicode_classes import load_tables
@@ -57,14 +57,6 @@ class _Spelling(NamedTuple):
     known: NDArray[np.bool_]
 
 
-class _Scratch(NamedTuple):
-    """What one thread writes to: what the kernel remembers (see `remembered`), and the ids of a chunk."""
-
-    neighbours: NDArray[np.uint64]
-    pieces: NDArray[np.uint64]
-    ids: NDArray[np.int32]
-
-
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
     """A loaded vocabulary; safe to share between threads."""
@@ -77,7 +69,7 @@ class Tokenizer:
     _tables: Tables = field(repr=False)
     _spelling: _Spelling = field(repr=False)
     _kinds: NDArray[np.uint8] = field(repr=False)
-    _spare: list[_Scratch] = field(default_factory=list, repr=False)
+    _spare: list[Scratch] = field(default_factory=list, repr=False)
 
     @classmethod
     def load(cls, name_or_path: str | Path, *, sha256: str | None = None, nfc: bool = False) -> Self:
@@ -190,7 +182,7 @@ class Tokenizer:
         The ids are overwritten once the next are asked for.
         """
 
-        def encode(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.int32], _Scratch]:
+        def encode(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.int32], Scratch]:
             part = text.slice(first, last - first)
             _check(part)
             return self._encode_chunk(*text_buffers(part))
@@ -204,14 +196,14 @@ class Tokenizer:
 
     def _encode_chunk(
         self, offsets: NDArray[np.int64], text: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], _Scratch]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], Scratch]:
         """Number of ids per document, the ids, and what may go back to `_spare` once the ids are copied."""
         longest, most = int(np.diff(offsets).max(initial=0)), int(offsets[-1] - offsets[0]) + SLACK
         try:
             scratch = self._spare.pop()
         except IndexError:
-            scratch = _Scratch(*remembered(), np.empty(2 * _MOST_BYTES, np.int32))
-        ids = scratch.ids if most <= len(scratch.ids) else np.empty(most, np.int32)
+            scratch = new_scratch(2 * _MOST_BYTES)
+        room = scratch if most <= len(scratch.ids) else scratch._replace(ids=np.empty(most, np.int32))
         ends = np.empty(len(offsets) - 1, np.int64)
         blocks, classes = load_tables()
         digits, one_tail = self._rule
@@ -225,19 +217,16 @@ class Tokenizer:
                 digits,
                 one_tail,
                 self._tables,
+                room,
                 np.zeros(longest + 1, np.bool_),
-                scratch.neighbours,
-                scratch.pieces,
-                np.empty(16, np.int32),
-                ids,
                 ends,
             )
         else:
             rows, heap = np.empty((SCRATCH_ROWS, longest), np.int64), np.empty(3 * longest, np.int64)
             count = merge_documents(
-                offsets, text, blocks, classes, digits, one_tail, self._tables, rows, heap, ids, ends
+                offsets, text, blocks, classes, digits, one_tail, self._tables, rows, heap, room.ids, ends
             )
-        return np.diff(ends, prepend=0), ids[:count], scratch
+        return np.diff(ends, prepend=0), room.ids[:count], scratch
 
     def _spell(
         self, offsets: NDArray[np.int64], ids: NDArray[np.int64]
