@@ -169,20 +169,14 @@ class Tokenizer:
     def _encode_ordinary(self, text: str) -> list[int]:
         content = np.frombuffer(text.encode(), np.uint8)
         offsets = read_only(np.array([0, len(content)]))
-        _, ids, scratch = self._encode_chunk(offsets, read_only(content))
-        found = ids.tolist()
-        self._spare.append(scratch)
-        return found
+        return self._encode_chunk(offsets, read_only(content))[1].tolist()
 
     def _each_chunk(
         self, text: pa.Array, offsets: NDArray[np.int64], threads: int
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32]]]:
-        """Number of ids per document, and the ids, of runs of documents, in order, by so many threads.
+        """Number of ids per document, and the ids, of runs of documents, in order, by so many threads."""
 
-        The ids are overwritten once the next are asked for.
-        """
-
-        def encode(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.int32], Scratch]:
+        def encode(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
             part = text.slice(first, last - first)
             _check(part)
             return self._encode_chunk(*text_buffers(part))
@@ -190,14 +184,12 @@ class Tokenizer:
         cuts = _cuts(offsets, threads)
         with ThreadPoolExecutor(threads) as pool:
             in_order = map if threads == 1 or len(cuts) == 2 else pool.map
-            for counts, ids, scratch in in_order(encode, cuts[:-1], cuts[1:]):
-                yield counts, ids
-                self._spare.append(scratch)
+            yield from in_order(encode, cuts[:-1], cuts[1:])
 
     def _encode_chunk(
         self, offsets: NDArray[np.int64], text: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], Scratch]:
-        """Number of ids per document, the ids, and what may go back to `_spare` once the ids are copied."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Number of ids per document, and the ids."""
         longest, most = int(np.diff(offsets).max(initial=0)), int(offsets[-1] - offsets[0]) + SLACK
         try:
             scratch = self._spare.pop()
@@ -226,7 +218,11 @@ class Tokenizer:
             count = merge_documents(
                 offsets, text, blocks, classes, digits, one_tail, self._tables, rows, heap, room.ids, ends
             )
-        return np.diff(ends, prepend=0), room.ids[:count], scratch
+        ids = room.ids[
+            :count
+        ].copy()  # a copy of few pages, so that as many scratches do as there are threads
+        self._spare.append(scratch)
+        return np.diff(ends, prepend=0), ids
 
     def _spell(
         self, offsets: NDArray[np.int64], ids: NDArray[np.int64]
