@@ -18,6 +18,7 @@ from tokenizer_build.pair_merges import BELOW_FLOOR, DONE, Neighbours, merge_pai
 LONGEST_TOKEN = 1 << 20  # bytes; no limit in practice
 _MOST_PLACES = (1 << 31) - 1  # a place is an int32
 _FIRST_PAIRS = 1 << 17  # room for pairs at first; doubled until they fit
+_PLACES_PER_PAIR = 16  # room for pairs later on: 60 MB of text have a pair for every 12 to 20 places
 _FIRST_FLOOR = 1 << 20  # the first floor is this part of all occurrences of pairs
 _FLOOR_STEP = 8  # every other floor is this part of the one before
 
@@ -76,6 +77,7 @@ def train_merges(
         room = pairs.keys.size
         if status == BELOW_FLOOR:
             floor = max(least, floor // _FLOOR_STEP)
+            room = max(room, 1 << (len(words.tokens) // _PLACES_PER_PAIR).bit_length())
         elif state[PAIRS] == room:
             room *= 2
         pairs, _ = _index(words, all_sizes, state, floor, room)

@@ -12,34 +12,53 @@ It is asked for seldom: between two characters of three bytes a bitmap says at o
 
 Pieces of at most 16 bytes are looked up whole first, in a table of the pieces seen last, by their exact
 bytes: nine of ten pieces of English or code are found there. Those that are neither there nor a token are
-merged after all: inside words a guess at the longest token is wrong too often (`_merge`).
+merged after all: inside words a guess at the longest token is wrong too often (`short_merge`). Pieces are cut
+some ahead of that, and memory is told at once what will be looked up for them.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.kernels.jit import count_zeros, inlined, kernel, load_eight
+from pipeline.kernels.jit import count_zeros, inlined, kernel, load_eight, prefetch
 from tokenizer_build.pairs import merged, scatter
 from tokenizer_build.scan import TOPS, ascii_letters, letters_end, next_piece
-from tokenizer_build.tables import DEEPER, SIX_BYTES
+from tokenizer_build.short_merge import merge_short
+from tokenizer_build.tables import DEEPER, SIX_BYTES, in_huge_pages
 from tokenizer_build.trie import LOW_24, NONE, U, walk
 from tokenizer_build.unicode_classes import LETTER, OTHER, SPACE, load_tables
+from tokenizer_build.word_table import find_word, spread
 
 PIECES = 1 << 14  # remembered, 32 bytes each; more than the second-level cache holds is slower again
 NEIGHBOURS = 1 << 16  # remembered, 8 bytes each
+GROUP = 32  # pieces that are cut ahead, so that what is looked up for them is on its way
 SLACK = 4  # ids that may be written past the last one: four are stored at a time
 
 _FULL = ~U(0)
 _THREE, _LEAD_MASK = U(0xE0), U(0xF0)
 _GENERAL, _LETTER, _PREFIX = 0, 1, 2
-_NO_MERGE = 0x7FFFFFFF
+# Columns of a group: where a piece ends, its hash (_FULL: not looked up), its bytes.
+END, SLOT, LOW, HIGH = 0, 1, 2, 3
 
 
-def remembered() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Empty scratch tables for one thread: neighbours, pieces. What is in them never changes a result."""
+class Scratch(NamedTuple):
+    """What one thread writes to. What is in it never changes a result."""
+
+    neighbours: NDArray[np.uint64]  # [NEIGHBOURS], pairs of tokens and whether they fit
+    pieces: NDArray[np.uint64]  # [PIECES, 4]: bytes, 16 of them, and up to four ids and their number
+    group: NDArray[np.uint64]  # [GROUP, 4]: pieces that are cut
+    ranks: NDArray[np.int32]  # [16], see `merge_short`
+    ids: NDArray[np.int32]  # the result, overwritten by the next call
+
+
+def new_scratch(most: int) -> Scratch:
+    """Empty, with room for so many ids."""
     pieces = np.zeros((PIECES, 4), np.uint64)
     pieces[:, :2] = _FULL  # which no text can be
-    return np.full(NEIGHBOURS, _FULL), pieces
+    group, ranks = np.empty((GROUP, 4), np.uint64), np.empty(16, np.int32)
+    neighbours, pieces, group, ranks = in_huge_pages([np.full(NEIGHBOURS, _FULL), pieces, group, ranks])
+    return Scratch(neighbours, pieces, group, ranks, np.empty(most, np.int32))
 
 
 def first_bytes() -> NDArray[np.uint8]:
@@ -159,64 +178,6 @@ def _cover(text, start, end, found, tables, bad, neighbours, ids, count):
 
 
 @inlined
-def _next(places, place):
-    """The next set bit, or more than 63."""
-    return place + 1 + count_zeros(places >> U(place + 1))  # pyright: ignore[reportCallIssue]
-
-
-@inlined
-def _merge(text, start, length, tables, ranks, ids, count):
-    """Write the tokens of a piece of at most 16 bytes by merging; returns the new count.
-
-    `ranks[place]`: rank << 5 | place of the merge with the next token, or _NO_MERGE. Places where a token
-    starts are set bits, `starts` upwards and `mirror` downwards, so that both neighbours are one count away.
-    """
-    for place in range(16):
-        ranks[place] = _NO_MERGE
-    byte = np.int64(text[start])
-    ids[count] = tables.byte_ids[byte]
-    for place in range(1, length):
-        following = np.int64(text[start + place])
-        rank = np.int64(tables.byte_pairs[byte << 8 | following])
-        if rank != NONE:
-            ranks[place - 1] = rank << 5 | (place - 1)
-        ids[count + place] = tables.byte_ids[following]
-        byte = following
-    starts, mirror = (U(1) << U(length)) - U(1), ((U(1) << U(length)) - U(1)) << U(16 - length)
-    while True:
-        least = ranks[0]
-        for place in range(1, 16):
-            least = min(least, ranks[place])
-        if least == _NO_MERGE:
-            break
-        place, token = least & 31, np.int64(least >> 5)
-        gone = _next(starts, place)
-        ids[count + place] = token
-        starts ^= U(1) << U(gone)
-        mirror ^= U(1) << U(15 - gone)
-        ranks[gone] = _NO_MERGE
-        ranks[place] = _NO_MERGE
-        after = _next(starts, place)
-        if after < length:
-            rank = merged(tables.pairs, tables.mergeable, token, np.int64(ids[count + after]))
-            if rank != NONE:
-                ranks[place] = rank << 5 | place
-        before = 15 - _next(mirror, 15 - place)
-        if before >= 0:
-            ranks[before] = _NO_MERGE
-            rank = merged(tables.pairs, tables.mergeable, np.int64(ids[count + before]), token)
-            if rank != NONE:
-                ranks[before] = rank << 5 | before
-    at = 0
-    while starts != U(0):
-        place = _next(starts, -1)
-        ids[count + at] = ids[count + place]
-        at += 1
-        starts &= starts - U(1)
-    return count + at
-
-
-@inlined
 def _word_end(text, at, end, eight, kind, blocks, classes):
     """End of a piece that is letters with at most one ASCII sign before them; `at` if it is another kind."""
     others = (~ascii_letters(eight) & TOPS) & ~U(0xFF)
@@ -230,49 +191,79 @@ def _word_end(text, at, end, eight, kind, blocks, classes):
     return at if kind == _PREFIX and after == at + 1 else after
 
 
+@inlined
+def _cut(text, at, end, blocks, classes, kinds, digits, one_tail, tables, pieces, group):
+    """Cut the next pieces of a document, at most GROUP; returns how many."""
+    mask, words = U(pieces.shape[0] - 1), U(tables.words.shape[0] - 1)
+    count = 0
+    while at < end and count < GROUP:
+        after, kind, low = at, _GENERAL, U(0)
+        ahead = at + 16 <= text.size
+        if ahead:
+            low = load_eight(text, at)  # pyright: ignore[reportCallIssue]
+            kind = kinds[text[at]]
+            if kind != _GENERAL:
+                after = _word_end(text, at, end, low, kind, blocks, classes)
+        if after == at:
+            after = next_piece(text, at, end, blocks, classes, digits, one_tail)
+        length = after - at
+        group[count, END], group[count, SLOT] = U(after), _FULL
+        # Clauses of scripts without spaces are seldom seen twice.
+        if ahead and 1 < length <= 16 and text[at] < 0xE0:
+            # Bytes past the end of the piece are set to 0xFF, which is in no text.
+            high = _FULL
+            if length <= 8:
+                low |= (_FULL << U(4 * length)) << U(4 * length)
+            else:
+                high = load_eight(text, at + 8)  # pyright: ignore[reportCallIssue]
+                high |= (_FULL << U(4 * length - 32)) << U(4 * length - 32)
+            slot = spread(low, high)
+            group[count, LOW], group[count, HIGH], group[count, SLOT] = low, high, slot
+            prefetch(pieces, np.int64((slot & mask) * U(4)))  # pyright: ignore[reportCallIssue]
+        count += 1
+        at = after
+    for piece in range(count):
+        slot = group[piece, SLOT]
+        if slot != _FULL:
+            place = slot & mask
+            if pieces[place, 0] != group[piece, LOW] or pieces[place, 1] != group[piece, HIGH]:
+                prefetch(tables.words, np.int64((slot & words) * U(4)))  # pyright: ignore[reportCallIssue]
+    return count
+
+
 @kernel
-def encode_documents(
-    offsets, text, blocks, classes, kinds, digits, one_tail, tables, bad, neighbours, pieces, ranks, ids, ends
-):
+def encode_documents(offsets, text, blocks, classes, kinds, digits, one_tail, tables, scratch, bad, ends):
     """Write the ids of documents end to end, and where each document ends; returns the number of ids.
 
-    `ids` has room for one id per byte and SLACK more; `bad` is False for a byte more than the longest
-    document has; `neighbours` and `pieces` come from `remembered`, `ranks` is int32 [16]; one thread at a
-    time uses them.
+    `scratch`, with room for one id per byte and SLACK more, is used by one thread at a time; `bad` is False
+    for a byte more than the longest document has.
     """
+    neighbours, pieces, group, ranks, ids = scratch
     count = 0
     mask = U(pieces.shape[0] - 1)
     for document in range(offsets.size - 1):
         at, end = offsets[document], offsets[document + 1]
         while at < end:
-            ahead = at + 16 <= text.size
-            low, high, slot = U(0), _FULL, U(0)
-            after = at
-            if ahead:
-                low = load_eight(text, at)  # pyright: ignore[reportCallIssue]
-                kind = kinds[text[at]]
-                if kind != _GENERAL:
-                    after = _word_end(text, at, end, low, kind, blocks, classes)
-            if after == at:
-                after = next_piece(text, at, end, blocks, classes, digits, one_tail)
-            length = after - at
-            if length == 1:
-                ids[count] = tables.byte_ids[text[at]]
-                count += 1
-                at = after
-                continue
-            # Clauses of scripts without spaces are seldom seen twice.
-            looked_up = ahead and length <= 16 and text[at] < 0xE0
-            if looked_up:
-                # Bytes past the end of the piece are set to 0xFF, which is in no text.
-                if length <= 8:
-                    low |= (_FULL << U(4 * length)) << U(4 * length)
-                else:
-                    high = load_eight(text, at + 8)  # pyright: ignore[reportCallIssue]
-                    high |= (_FULL << U(4 * length - 32)) << U(4 * length - 32)
-                slot = scatter(low ^ (high * U(0xD6E8FEB86659FD93))) & mask
-                if pieces[slot, 0] == low and pieces[slot, 1] == high:
-                    two, four = pieces[slot, 2], pieces[slot, 3]
+            cut = _cut(text, at, end, blocks, classes, kinds, digits, one_tail, tables, pieces, group)
+            for piece in range(cut):
+                after, slot = np.int64(group[piece, END]), group[piece, SLOT]
+                length = after - at
+                if slot == _FULL:
+                    if length == 1:
+                        ids[count] = tables.byte_ids[text[at]]
+                        count += 1
+                    else:
+                        found = _longest(text, at, after, tables)
+                        if found >> 32 == length:
+                            ids[count] = found & 0xFFFFFFFF
+                            count += 1
+                        else:
+                            count = _cover(text, at, after, found, tables, bad, neighbours, ids, count)
+                    at = after
+                    continue
+                low, high, place = group[piece, LOW], group[piece, HIGH], slot & mask
+                if pieces[place, 0] == low and pieces[place, 1] == high:
+                    two, four = pieces[place, 2], pieces[place, 3]
                     ids[count] = two & LOW_24
                     ids[count + 1] = (two >> U(32)) & LOW_24
                     ids[count + 2] = four & LOW_24
@@ -280,20 +271,21 @@ def encode_documents(
                     count += np.int64(two >> U(56))
                     at = after
                     continue
-            found = _longest(text, at, after, tables)
-            before = count
-            if found >> 32 == length:
-                ids[count] = found & 0xFFFFFFFF
-                count += 1
-            elif looked_up and text[at + 1] < 0xE0:
-                count = _merge(text, at, length, tables, ranks, ids, count)
-            else:
-                count = _cover(text, at, after, found, tables, bad, neighbours, ids, count)
-            if looked_up and count - before <= 4:
-                pieces[slot, 0], pieces[slot, 1] = low, high
-                two = U(ids[before]) & LOW_24 | (U(ids[before + 1]) & LOW_24) << U(32)
-                pieces[slot, 2] = two | U(count - before) << U(56)
-                pieces[slot, 3] = U(ids[before + 2]) & LOW_24 | (U(ids[before + 3]) & LOW_24) << U(32)
-            at = after
+                before = count
+                word = find_word(tables.words, low, high, slot)
+                if word != NONE:
+                    ids[count] = word
+                    count += 1
+                elif text[at + 1] < 0xE0:
+                    count = merge_short(text, at, length, tables, ranks, ids, count)
+                else:
+                    found = _longest(text, at, after, tables)
+                    count = _cover(text, at, after, found, tables, bad, neighbours, ids, count)
+                if count - before <= 4:
+                    pieces[place, 0], pieces[place, 1] = low, high
+                    two = U(ids[before]) & LOW_24 | (U(ids[before + 1]) & LOW_24) << U(32)
+                    pieces[place, 2] = two | U(count - before) << U(56)
+                    pieces[place, 3] = U(ids[before + 2]) & LOW_24 | (U(ids[before + 3]) & LOW_24) << U(32)
+                at = after
         ends[document] = count
     return count

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.kernels.buffers import text_buffers
-from pipeline.kernels.jit import kernel, load_eight
+from pipeline.kernels.jit import inlined, kernel, load_eight, prefetch
 from tokenizer_build.scan import next_piece
 from tokenizer_build.unicode_classes import load_tables
 from tokenizer_build.vocabulary import PieceRule
@@ -25,6 +25,7 @@ from tokenizer_build.vocabulary import PieceRule
 SCHEMA = pa.schema([("piece", pa.large_binary()), ("count", pa.int64())])
 LONGEST_PIECE = 1024  # bytes; longer ones (rules of ===, scripts without spaces) are counted in parts
 _PARTS = 16
+_GROUP = 32  # pieces that are cut before they are counted
 _BYTES_PER_PIECE = 48  # one piece's share of memory: about 24 bytes of text, 8 of slots, 16 of the rest
 # Places in `state`.
 _DOCUMENT, _AT, _PIECES, _BYTES = 0, 1, 2, 3
@@ -49,6 +50,7 @@ class PieceCounter:
         self._starts = np.empty(pieces + 1, np.int64)
         self._counts = np.empty(pieces, np.int64)
         self._bytes = np.empty(max(24 * pieces, 4 * LONGEST_PIECE) + 8, np.uint8)
+        self._group = np.empty((_GROUP, 2), np.uint64)  # of a piece: where it ends, its hash
         self._state = np.zeros(4, np.int64)
         self._scratch = scratch
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -71,6 +73,7 @@ class PieceCounter:
             self._starts,
             self._counts,
             self._bytes,
+            self._group,
             self._state,
         ):
             self._spill()
@@ -184,8 +187,30 @@ def _same(text, at, end, other, other_at):
     return _eight(text, at, end - at) == _eight(other, other_at, end - at)
 
 
+@inlined
+def _cut(text, at, end, blocks, classes, digits, one_tail, slots, starts, group):
+    """Cut the next pieces of a document, at most _GROUP, and have memory fetch what counting looks at."""
+    mask = np.uint64(slots.size - 1)
+    pieces = 0
+    while at < end and pieces < _GROUP:
+        behind = next_piece(text, at, end, blocks, classes, digits, one_tail)
+        if behind - at > LONGEST_PIECE:
+            behind = at + LONGEST_PIECE
+            while text[behind] & 0xC0 == 0x80 and behind > at + 1:
+                behind -= 1
+        hashed = _hash(text, at, behind)
+        group[pieces, 0], group[pieces, 1] = np.uint64(behind), hashed
+        prefetch(slots, np.int64(hashed & mask))  # pyright: ignore[reportCallIssue]
+        pieces += 1
+        at = behind
+    for piece in range(pieces):
+        entry = slots[group[piece, 1] & mask]
+        prefetch(starts, np.int64(entry & _LOW))  # pyright: ignore[reportCallIssue]
+    return pieces
+
+
 @kernel
-def _count(offsets, text, blocks, classes, digits, one_tail, slots, starts, counts, store, state):
+def _count(offsets, text, blocks, classes, digits, one_tail, slots, starts, counts, store, group, state):
     """Count on from `state`; False if the table is full first, with `state` at the piece that did not fit."""
     mask = np.uint64(slots.size - 1)
     at, pieces, used = state[_AT], state[_PIECES], state[_BYTES]
@@ -193,36 +218,32 @@ def _count(offsets, text, blocks, classes, digits, one_tail, slots, starts, coun
         end = offsets[document + 1]
         at = max(at, offsets[document])
         while at < end:
-            behind = next_piece(text, at, end, blocks, classes, digits, one_tail)
-            if behind - at > LONGEST_PIECE:
-                behind = at + LONGEST_PIECE
-                while text[behind] & 0xC0 == 0x80 and behind > at + 1:
-                    behind -= 1
-            hashed = _hash(text, at, behind)
-            slot, tag = hashed & mask, hashed >> _HALF
-            while True:
-                entry = slots[slot]
-                if entry == _ZERO:
-                    if pieces == counts.size or used + (behind - at) + 8 > store.size:
-                        state[_DOCUMENT], state[_AT] = document, at
-                        state[_PIECES], state[_BYTES] = pieces, used
-                        return False
-                    for i in range(behind - at):
-                        store[used + i] = text[at + i]
-                    used += behind - at
-                    counts[pieces] = 1
-                    pieces += 1
-                    starts[pieces] = used
-                    slots[slot] = tag << _HALF | np.uint64(pieces)
-                    break
-                if entry >> _HALF == tag:
-                    piece = np.int64(entry & _LOW) - 1
-                    start = starts[piece]
-                    if starts[piece + 1] - start == behind - at and _same(text, at, behind, store, start):
-                        counts[piece] += 1
+            for cut in range(_cut(text, at, end, blocks, classes, digits, one_tail, slots, starts, group)):
+                behind, hashed = np.int64(group[cut, 0]), group[cut, 1]
+                slot, tag = hashed & mask, hashed >> _HALF
+                while True:
+                    entry = slots[slot]
+                    if entry == _ZERO:
+                        if pieces == counts.size or used + (behind - at) + 8 > store.size:
+                            state[_DOCUMENT], state[_AT] = document, at
+                            state[_PIECES], state[_BYTES] = pieces, used
+                            return False
+                        for i in range(behind - at):
+                            store[used + i] = text[at + i]
+                        used += behind - at
+                        counts[pieces] = 1
+                        pieces += 1
+                        starts[pieces] = used
+                        slots[slot] = tag << _HALF | np.uint64(pieces)
                         break
-                slot = (slot + _ONE) & mask
-            at = behind
+                    if entry >> _HALF == tag:
+                        piece = np.int64(entry & _LOW) - 1
+                        start = starts[piece]
+                        if starts[piece + 1] - start == behind - at and _same(text, at, behind, store, start):
+                            counts[piece] += 1
+                            break
+                    slot = (slot + _ONE) & mask
+                at = behind
     state[_DOCUMENT], state[_AT] = offsets.size - 1, at
     state[_PIECES], state[_BYTES] = pieces, used
     return True

@@ -9,27 +9,28 @@ becomes a special token: "<|endoftext|>" is spelled out in ordinary ones unless 
 A str that holds surrogates is read as tiktoken reads it: pairs are joined, lone ones become U+FFFD. A column
 that is no UTF-8 is refused.
 
-Cost: loading takes 1 s for 151,643 ranks and 20 MB, each thread that encodes another MB. Ids are written for
-one per byte first, so a call reserves four times the text's bytes, and touches what it fills.
+Cost: loading takes 1 s for 151,643 ranks and 20 MB, each thread that encodes some 4 MB. Threads take chunks
+of documents by turns, check and encode them without the GIL in memory of their own; the caller's thread
+copies the ids to where they belong, in order. A call reserves four times the text's bytes for them, and
+touches what it fills.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise, repeat
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, TypeVar
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.kernels.buffers import TextBuffers, read_only, text_buffers
+from pipeline.kernels.buffers import read_only, text_buffers
 from tokenizer_build.decode_kernel import decode_documents, measure_documents
-from tokenizer_build.encode_kernel import SLACK, encode_documents, first_bytes, remembered
+from tokenizer_build.encode_kernel import SLACK, Scratch, encode_documents, first_bytes, new_scratch
 from tokenizer_build.merge_kernel import SCRATCH_ROWS, merge_documents
 from tokenizer_build.tables import Tables, build_tables, end_to_end
 from tokenizer_build.unicode_classes import load_tables
@@ -44,9 +45,8 @@ from tokenizer_build.vocabulary import (
 )
 
 VERSION = 1  # of the ids: another number wherever a text may have other ids than before
-Result = TypeVar("Result")
 
-_CHUNK_BYTES = 1 << 20  # of text that a thread takes at a time
+_MOST_BYTES, _LEAST_BYTES = 1 << 21, 1 << 17  # of text that a thread takes at a time
 
 
 class _Spelling(NamedTuple):
@@ -69,7 +69,7 @@ class Tokenizer:
     _tables: Tables = field(repr=False)
     _spelling: _Spelling = field(repr=False)
     _kinds: NDArray[np.uint8] = field(repr=False)
-    _spare: list[tuple[NDArray[np.uint64], ...]] = field(default_factory=list, repr=False)
+    _spare: list[Scratch] = field(default_factory=list, repr=False)
 
     @classmethod
     def load(cls, name_or_path: str | Path, *, sha256: str | None = None, nfc: bool = False) -> Self:
@@ -117,20 +117,22 @@ class Tokenizer:
 
         ValueError for text that is no UTF-8, or if there are 2^31 ids or more.
         """
-        buffers = self._buffers(text)
-        parts = list(_each(self._encode_chunk, _chunks(buffers.offsets, threads), buffers.bytes, threads))
-        offsets = _offsets(np.concatenate([counts for counts, _ in parts]))
-        if offsets[-1] > np.iinfo(np.int32).max:
-            raise ValueError(f"{offsets[-1]} ids in one batch exceed int32 offsets: use smaller batches")
-        ids = parts[0][1] if len(parts) == 1 else np.concatenate([ids for _, ids in parts])
+        text, offsets = self._checked(text)
+        ids, filled, counts = np.empty(int(offsets[-1] - offsets[0]), np.int32), 0, []
+        for part_counts, part in self._each_chunk(text, offsets, threads):
+            counts.append(part_counts)
+            ids[filled : filled + len(part)] = part
+            filled += len(part)
+        if filled > np.iinfo(np.int32).max:
+            raise ValueError(f"{filled} ids in one batch exceed int32 offsets: use smaller batches")
+        ends = _offsets(np.concatenate(counts)).astype(np.int32)
         nulls = text.is_null() if text.null_count else None
-        return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(ids), mask=nulls)
+        return pa.ListArray.from_arrays(pa.array(ends), pa.array(ids[:filled]), mask=nulls)
 
     def count_batch(self, text: pa.Array, *, threads: int = 1) -> pa.Int64Array:
         """The number of ordinary ids per text, null for null: `encode_batch` without room for the ids."""
-        buffers = self._buffers(text)
-        chunks = _chunks(buffers.offsets, threads, most=_CHUNK_BYTES)
-        counts = np.concatenate(list(_each(self._count_chunk, chunks, buffers.bytes, threads)))
+        text, offsets = self._checked(text)
+        counts = np.concatenate([part for part, _ in self._each_chunk(text, offsets, threads)])
         nulls = text.is_null().to_numpy(zero_copy_only=False) if text.null_count else None
         return pa.array(counts, pa.int64(), mask=nulls)
 
@@ -166,22 +168,38 @@ class Tokenizer:
 
     def _encode_ordinary(self, text: str) -> list[int]:
         content = np.frombuffer(text.encode(), np.uint8)
-        return self._encode_chunk(read_only(np.array([0, len(content)])), read_only(content))[1].tolist()
+        offsets = read_only(np.array([0, len(content)]))
+        return self._encode_chunk(offsets, read_only(content))[1].tolist()
+
+    def _each_chunk(
+        self, text: pa.Array, offsets: NDArray[np.int64], threads: int
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32]]]:
+        """Number of ids per document, and the ids, of runs of documents, in order, by so many threads."""
+
+        def encode(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+            part = text.slice(first, last - first)
+            _check(part)
+            return self._encode_chunk(*text_buffers(part))
+
+        cuts = _cuts(offsets, threads)
+        with ThreadPoolExecutor(threads) as pool:
+            in_order = map if threads == 1 or len(cuts) == 2 else pool.map
+            yield from in_order(encode, cuts[:-1], cuts[1:])
 
     def _encode_chunk(
         self, offsets: NDArray[np.int64], text: NDArray[np.uint8]
     ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Number of ids per document, and the ids."""
-        longest = int(np.diff(offsets).max(initial=0))
-        ids = np.empty(int(offsets[-1] - offsets[0]) + SLACK, np.int32)
+        longest, most = int(np.diff(offsets).max(initial=0)), int(offsets[-1] - offsets[0]) + SLACK
+        try:
+            scratch = self._spare.pop()
+        except IndexError:
+            scratch = new_scratch(2 * _MOST_BYTES)
+        room = scratch if most <= len(scratch.ids) else scratch._replace(ids=np.empty(most, np.int32))
         ends = np.empty(len(offsets) - 1, np.int64)
         blocks, classes = load_tables()
         digits, one_tail = self._rule
         if len(self._tables.halves):
-            try:
-                neighbours, pieces = self._spare.pop()
-            except IndexError:
-                neighbours, pieces = remembered()
             count = encode_documents(
                 offsets,
                 text,
@@ -191,23 +209,20 @@ class Tokenizer:
                 digits,
                 one_tail,
                 self._tables,
+                room,
                 np.zeros(longest + 1, np.bool_),
-                neighbours,
-                pieces,
-                np.empty(16, np.int32),
-                ids,
                 ends,
             )
-            self._spare.append((neighbours, pieces))
         else:
-            scratch, heap = np.empty((SCRATCH_ROWS, longest), np.int64), np.empty(3 * longest, np.int64)
+            rows, heap = np.empty((SCRATCH_ROWS, longest), np.int64), np.empty(3 * longest, np.int64)
             count = merge_documents(
-                offsets, text, blocks, classes, digits, one_tail, self._tables, scratch, heap, ids, ends
+                offsets, text, blocks, classes, digits, one_tail, self._tables, rows, heap, room.ids, ends
             )
-        return np.diff(ends, prepend=0), ids[:count]
-
-    def _count_chunk(self, offsets: NDArray[np.int64], text: NDArray[np.uint8]) -> NDArray[np.int64]:
-        return self._encode_chunk(offsets, text)[0]
+        ids = room.ids[
+            :count
+        ].copy()  # a copy of few pages, so that as many scratches do as there are threads
+        self._spare.append(scratch)
+        return np.diff(ends, prepend=0), ids
 
     def _spell(
         self, offsets: NDArray[np.int64], ids: NDArray[np.int64]
@@ -222,17 +237,25 @@ class Tokenizer:
         decode_documents(ids, spelling.starts, spelling.content, content)
         return content, ends
 
-    def _buffers(self, text: pa.Array) -> TextBuffers:
-        """The column's memory, in NFC if asked for; ValueError if it is no UTF-8."""
-        buffers = text_buffers(text)  # TypeError for another type
-        try:
-            text.validate(full=True)
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"text is not UTF-8: {error}") from None
-        if not self.nfc or buffers.bytes[buffers.offsets[0] : buffers.offsets[-1]].max(initial=0) < 0x80:
-            return buffers
-        texts = (None if value is None else unicodedata.normalize("NFC", value) for value in text.to_pylist())
-        return text_buffers(pa.array(texts, pa.large_string()))
+    def _checked(self, text: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
+        """The column, in NFC if asked for, and its offsets. TypeError for another type than strings.
+
+        Whether each text is UTF-8 is left to the threads, unless NFC needs to know it.
+        """
+        offsets = text_buffers(text).offsets
+        _check(text, full=self.nfc)
+        if self.nfc:
+            texts = (value and unicodedata.normalize("NFC", value) for value in text.to_pylist())
+            text = pa.array(texts, pa.large_string())
+            offsets = text_buffers(text).offsets
+        return text, offsets
+
+
+def _check(text: pa.Array, *, full: bool = True) -> None:
+    try:
+        text.validate(full=full)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"text is not UTF-8: {error}") from None
 
 
 def _offsets(lengths: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -241,25 +264,17 @@ def _offsets(lengths: NDArray[np.integer]) -> NDArray[np.int64]:
     return offsets
 
 
-def _chunks(offsets: NDArray[np.int64], threads: int, *, most: int | None = None) -> list[NDArray[np.int64]]:
-    """Offsets cut into runs of documents of about equal bytes: one for one thread, else some for each."""
-    total = int(offsets[-1] - offsets[0])
-    size = total if threads == 1 else max(total // (4 * threads), _CHUNK_BYTES)
-    size = max(min(size, most or size), 1)
-    starts = np.searchsorted(offsets[:-1], np.arange(offsets[0], offsets[-1] + 1, size))
-    cuts = np.unique(np.concatenate([[0], starts, [len(offsets) - 1]]))
-    return [offsets[a : b + 1] for a, b in pairwise(cuts)] or [offsets]
+def _cuts(offsets: NDArray[np.int64], threads: int) -> list[int]:
+    """Where to cut documents into chunks, both ends among them.
 
-
-def _each(
-    encode: Callable[[NDArray[np.int64], NDArray[np.uint8]], Result],
-    chunks: list[NDArray[np.int64]],
-    text: NDArray[np.uint8],
-    threads: int,
-) -> Iterator[Result]:
-    """Chunks encoded in order by so many threads; kernels run without the GIL."""
-    if threads == 1 or len(chunks) == 1:
-        yield from map(encode, chunks, repeat(text))
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(encode, chunks, repeat(text))
+    Several threads end together because chunks grow smaller; every one costs its start in cold caches.
+    """
+    cuts, at, last = [0], int(offsets[0]), int(offsets[-1])
+    while at < last:
+        size = (
+            _MOST_BYTES if threads == 1 else max(min((last - at) // (2 * threads), _MOST_BYTES), _LEAST_BYTES)
+        )
+        cut = int(np.searchsorted(offsets, min(at + size, last)))
+        at = int(offsets[cut])
+        cuts.append(cut)
+    return [*cuts[:-1], len(offsets) - 1] if len(cuts) > 1 else [0, len(offsets) - 1]

@@ -6,8 +6,11 @@ Encoding: distinct documents of about 4 kB, 60 MB in all (12 with --quick), each
 slices by turns, so that other work on the machine hits all alike. CPU time of one thread: for tiktoken,
 riptoken and Hugging Face tokenizers with the making of their Python lists of ids, which are their result; for
 ours with the check that the column is UTF-8. Every id of every document is compared. (Hugging Face
-tokenizers, ten times as slow as the others, gets the first of six slices.) Two threads: wall time of ours for
-all slices at once; on a busy machine it says nothing.
+tokenizers, ten times as slow as the others, gets the first of six slices.)
+
+Two threads: wall time of ours for all slices at once, the best of some by turns. What the machine has to give
+stands beside it: the same halves in two processes that share nothing, and a loop over a few numbers in two
+processes. On a busy machine all three say nothing.
 
 Training and compression: see tokenizer_training.py, which runs alone too.
 """
@@ -38,6 +41,7 @@ from tokenizer_build.vocabulary import find_vocabulary, load_ranks  # noqa: E402
 
 DOCUMENT_BYTES = 4_000
 SLICES = 6
+REPEATS = 5  # of what is measured in wall time
 PEERS = ("tiktoken", "riptoken", "tokenizers")
 MULTILINGUAL = ("de", "fr", "es", "pt", "pl", "it", "ru", "ja", "th", "ko", "ar", "vi", "id", "tr", "he")
 VOCABULARIES = ("qwen", "sluice-152k", "cl100k_base", "sluice-32k")  # the first that is here
@@ -161,12 +165,55 @@ def measure_kind(tokenizer: Tokenizer, peers: dict[str, Encode], documents: list
                     a != b for a, b in zip(encoded.to_pylist(), expected.to_pylist(), strict=True)
                 )
     column = pa.array(documents, pa.large_string())
-    wall = {}
-    for threads in (1, 2):
+    middle = len(column) // 2
+    halves = [lambda half=half: tokenizer.encode_batch(half) for half in (column[:middle], column[middle:])]
+    walls: dict[str, list[float]] = {"one": [], "threads": [], "processes": []}
+    for _ in range(REPEATS):
         begun = time.perf_counter()
-        tokenizer.encode_batch(column, threads=threads)
-        wall[threads] = time.perf_counter() - begun
+        alone = tokenizer.encode_batch(column)
+        walls["one"].append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        both = tokenizer.encode_batch(column, threads=2)
+        walls["threads"].append(time.perf_counter() - begun)
+        walls["processes"].append(in_processes(halves))
+        if not both.equals(alone):
+            raise SystemExit("two threads give other ids than one")
+    wall = {name: min(seconds) for name, seconds in walls.items()}
     return {"bytes": encoded_bytes, "ids": ids, "seconds": seconds, "different": different, "wall": wall}
+
+
+def in_processes(calls: list[Callable[[], Any]]) -> float:
+    """Wall seconds of calls, each in a copy of this process; each is called once before."""
+    started, go = os.pipe(), os.pipe()
+    children = []
+    for call in calls:
+        if not (child := os.fork()):
+            try:
+                call()
+                os.write(started[1], b".")
+                os.read(go[0], 1)
+                call()
+            finally:
+                os._exit(0)
+        children.append(child)
+    for _ in calls:
+        os.read(started[0], 1)
+    begun = time.perf_counter()
+    os.write(go[1], b"." * len(calls))
+    for child in children:
+        os.waitpid(child, 0)
+    seconds = time.perf_counter() - begun
+    for end in (*started, *go):
+        os.close(end)
+    return seconds
+
+
+def count_up() -> int:
+    """A computation that needs no memory."""
+    value = 1
+    for _ in range(2_000_000):
+        value = value * 1_103_515_245 % 2_147_483_647
+    return value
 
 
 def measure_encoding(data: Path, vocabulary: str, most_bytes: float) -> dict[str, Any]:
@@ -179,23 +226,26 @@ def measure_encoding(data: Path, vocabulary: str, most_bytes: float) -> dict[str
     loaded = time.process_time() - begun
     print(f"encoding with {vocabulary}: loaded in {loaded:.1f} s, machine code in {compiled:.1f} s")
     peers = load_peers(vocabulary, tokenizer)
-    encode_figures: dict[str, Any] = {"encode_mb_per_s": {}, "two_threads": {}, "bytes_per_token": {}}
+    encode_figures: dict[str, Any] = {"encode_mb_per_s": {}, "two_threads": {}, "two_processes": {}}
+    alone, both = (min(in_processes([count_up] * n) for _ in range(REPEATS)) for n in (1, 2))
+    encode_figures["two_processes_of_arithmetic"] = round(2 * alone / both, 2)
+    print(f"  a loop over a few numbers in two processes: {2 * alone / both:.2f} x one")
     for kind, documents in read_kinds(data, most_bytes).items():
         found = measure_kind(tokenizer, peers, documents)
         speed = {name: found["bytes"][name] / taken / 1e6 for name, taken in found["seconds"].items()}
         ratios = {name: speed["ours"] / speed[name] for name in peers}
         encode_figures["encode_mb_per_s"][kind] = round(speed["ours"], 1)
-        encode_figures["two_threads"][kind] = round(found["wall"][1] / found["wall"][2], 2)
-        encode_figures["bytes_per_token"][kind] = {
-            vocabulary: round(found["bytes"]["ours"] / found["ids"], 3)
-        }
+        wall = found["wall"]
+        encode_figures["two_threads"][kind] = round(wall["one"] / wall["threads"], 2)
+        encode_figures["two_processes"][kind] = round(wall["one"] / wall["processes"], 2)
         for name, ratio in ratios.items():
             encode_figures.setdefault(f"vs_{name}", {})[kind] = round(ratio, 2)
         print(
             f"  {kind:<5} {len(documents):>6} documents {found['bytes']['ours'] / 1e6:5.1f} MB"
             f"  ours {speed['ours']:6.1f} MB/s"
             + "".join(f"  {name} {speed[name]:5.1f} ({ratios[name]:.1f} x)" for name in peers)
-            + f"  2 threads {found['wall'][1] / found['wall'][2]:.2f} x"
+            + f"  2 threads {wall['one'] / wall['threads']:.2f} x"
+            + f" (2 processes {wall['one'] / wall['processes']:.2f} x)"
         )
         for name, count in found["different"].items():
             if count:
@@ -221,7 +271,7 @@ def main() -> None:
         options.data, options.vocabulary or first_vocabulary(), 3e6 if options.quick else 15e6
     )
     figures |= training_figures(options.data / "text", quick=options.quick)
-    figures["bytes_per_token"] |= compression_figures(options.data / "text", quick=options.quick)
+    figures["bytes_per_token"] = compression_figures(options.data / "text", quick=options.quick)
     print(f"{time.perf_counter() - begun:.0f} s")
     if options.json:
         print(json.dumps(figures))

@@ -1,5 +1,5 @@
 """Training and compression: our trainer against rustbpe and Hugging Face tokenizers in one run, and how well
-the packaged vocabularies compress.
+the packaged vocabularies compress (bytes per token; in brackets tokens relative to qwen's).
 
     python tests/benchmarks/tokenizer_training.py [--quick] [--json] [--data ../shared/data/text]
 
@@ -13,8 +13,11 @@ Ours runs once before, on the same text, so that compiling is told apart.
 import argparse
 import gzip
 import json
+import re
 import sys
+import tarfile
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,9 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # not this folder: pipeline.py is a benchmark here
 
 from tokenizer_build.bpe_train import lay_out, train_merges
-from tokenizer_build.compare import as_table, load_compared, measure
+from tokenizer_build.build_recipe import load_build_recipe
+from tokenizer_build.compare import as_table, load_compared, measure, total
+from tokenizer_build.documents import read_documents as build_documents
 from tokenizer_build.merge_table import byte_merges
 from tokenizer_build.piece_counts import PieceCounter
 from tokenizer_build.vocabulary import PATTERNS, QWEN_PATTERN
@@ -35,6 +40,12 @@ from tokenizer_build.vocabulary import PATTERNS, QWEN_PATTERN
 DATA = (Path(__file__).resolve().parents[2] / "../shared/data/text").resolve()
 SOURCES = {"zh": {"lctt", "ruanyf_weekly", "d2l_zh"}, "en": {"eltec_eng"}}
 TOKENS = 32_000
+OTHER_CODE = {  # where this machine may have it
+    "other: C": ("/usr/include", "*.h"),
+    "other: Perl": ("/usr/share/perl", "*.p[lm]"),
+    "other: JavaScript": ("/usr/lib/node_modules", "*.js"),
+}
+OTHER_BYTES = 6_000_000  # of each
 DOCUMENT_CHARACTERS = 20_000
 
 
@@ -81,7 +92,11 @@ def training_figures(data: Path, *, quick: bool) -> dict[str, Any]:
 
 
 def compression_figures(data: Path, *, quick: bool) -> dict[str, dict[str, float]]:
-    """Bytes per token by language and vocabulary, on what the build held back (and this Python's library)."""
+    """Bytes per token by text and vocabulary: what the build of sluice-152k held back, and other kinds.
+
+    "code" is this Python's library and packages, of which the build held back the same documents if they are
+    the same; what is called other is on no recipe.
+    """
     names = ["sluice-152k", "sluice-32k", "qwen", "cl100k_base"]
     compared = []
     for name in names:
@@ -89,16 +104,53 @@ def compression_figures(data: Path, *, quick: bool) -> dict[str, dict[str, float
             compared.append(load_compared(name))
         except FileNotFoundError as error:
             print(f"  {name} left out: {error}")
-    texts = {}
-    for path in sorted(data.glob("*.jsonl.gz")):
-        held_back = every_tenth(path)
-        texts[path.name.split(".")[0]] = held_back[: 20 if quick else len(held_back)]
-    measures = measure(compared, {name: documents for name, documents in texts.items() if documents})
-    table = as_table(measures, compared[0].name)
+    texts = {name: found[: 20 if quick else len(found)] for name, found in held_back_texts(data).items()}
+    kinds = {name: found[: 20 if quick else len(found)] for name, found in other_texts(data.parent).items()}
+    measures = measure(compared, texts | kinds)
+    measures += total(measures, [name for name in texts if name != "code"], "all languages")
+    table = as_table(measures, "qwen" if "qwen" in [each.name for each in compared] else compared[0].name)
     for text, row in table.items():
-        values = "  ".join(f"{name} {value:.2f}" for name, value in row["bytes_per_token"].items())
-        print(f"  {text:5} {row['bytes'] / 1e6:6.2f} MB  {values}")
+        values = "  ".join(
+            f"{name} {value:.2f} ({row['relative_tokens'].get(name, 1):.3f})"
+            for name, value in row["bytes_per_token"].items()
+        )
+        print(f"  {text:16} {row['bytes'] / 1e6:6.2f} MB  {values}")
     return {text: row["bytes_per_token"] for text, row in table.items()}
+
+
+def held_back_texts(data: Path) -> dict[str, list[str]]:
+    """By language, and "code": the documents that the build of sluice-152k keeps out."""
+    recipe = load_build_recipe("sluice-152k")
+    texts: dict[str, list[str]] = {}
+    for text in recipe.texts:
+        found = build_documents(text, data, recipe.held_back)
+        texts.setdefault(text.language, []).extend(each.text for each in found if each.held_back)
+    return texts
+
+
+def other_texts(data: Path) -> dict[str, list[str]]:
+    """Code in other languages, as far as it is on this machine, and sentences of many languages."""
+    texts: dict[str, list[str]] = {}
+    for name, (folder, pattern) in OTHER_CODE.items():
+        size = 0
+        for path in sorted(Path(folder).rglob(pattern)):
+            if path.is_file() and size < OTHER_BYTES:
+                text = path.read_bytes().decode(errors="ignore")
+                size += len(text)
+                texts.setdefault(name, []).append(unicodedata.normalize("NFC", text))
+    if (data / "langid.tar.gz").is_file():
+        texts["other: sentences"] = read_sentences(data / "langid.tar.gz")
+    return texts
+
+
+def read_sentences(archive: Path) -> list[str]:
+    """The Tatoeba sentences of all languages but English, a document per language."""
+    with tarfile.open(archive) as tar:
+        return [
+            unicodedata.normalize("NFC", file.read().decode())
+            for member in sorted(tar.getmembers(), key=lambda each: each.name)
+            if re.search(r"/tatoeba\.(\w+)-eng\.\1$", member.name) and (file := tar.extractfile(member))
+        ]
 
 
 def read_documents(data: Path) -> list[str]:
@@ -113,12 +165,6 @@ def read_documents(data: Path) -> list[str]:
                     for at in range(0, len(text), DOCUMENT_CHARACTERS):
                         documents.append(text[at : at + DOCUMENT_CHARACTERS])
     return documents
-
-
-def every_tenth(path: Path) -> list[str]:
-    """The documents that `sluice-tokenizer build` holds back of a file of ten and more."""
-    with gzip.open(path) as lines:
-        return [orjson.loads(line)["text"] for number, line in enumerate(lines) if number % 10 == 9]
 
 
 def train(documents: pa.Array) -> list[bytes]:

@@ -158,7 +158,8 @@ def test_text_behind_a_null_is_not_encoded(sluice: Tokenizer) -> None:
 def test_threads_and_chunks_change_nothing(sluice: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     text = pa.array([*random_texts(3_000, seed=9, longest=60), *["", ""], "long " * 3_000, ""])
     alone = sluice.encode_batch(text)
-    monkeypatch.setattr("tokenizer_build.tokenizer._CHUNK_BYTES", 5_000)
+    monkeypatch.setattr("tokenizer_build.tokenizer._MOST_BYTES", 20_000)
+    monkeypatch.setattr("tokenizer_build.tokenizer._LEAST_BYTES", 1_000)
     for threads in (2, 5):
         assert sluice.encode_batch(text, threads=threads).equals(alone)
         assert sluice.count_batch(text, threads=threads).equals(sluice.count_batch(text))
