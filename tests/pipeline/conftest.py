@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,16 @@ def said_by(output: Path) -> dict[str, str]:
         for name, path in sorted(files.items())
         if not name.startswith(told)
     }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """What is put need not survive a loss of power here, which is all that fsync is for: a small run has 500
+    of them, at 1 to 10 ms each. Processes that a test starts wait as ever.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session", name="run_small")
