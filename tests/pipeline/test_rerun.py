@@ -202,7 +202,6 @@ USUAL = {
     "a copy of the language model",
     "threshold",
     "vocabulary",
-    "extractor",
     "input added",
     "input changed",
     "similarity",
