@@ -6,8 +6,13 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
+
+# How long an example takes is decided by what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 collect_ignore = [] if HAS_TORCH else ["model", "train"]
 
