@@ -34,7 +34,9 @@ def watch_phases(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    # Drawn as often as there is something new (run_watched looks twice a second), and not for nobody.
+    drawn = Progress(*columns, console=console, refresh_per_second=2, disable=console.quiet)
+    with drawn as progress:
         bars = [_Bar(job, progress, phase, steps) for phase, steps in phases.items()]
 
         def look() -> None:

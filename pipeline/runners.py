@@ -58,21 +58,20 @@ def run_job(
     # Beam takes more than a second to import: not before the recipe and the runner's name are known to be
     # good.
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-    from pipeline.graph import build
+    from pipeline.graph import Options, build
 
     if runner == "direct":
         mode = "in_memory" if workers == 1 else "multi_processing"
         flags = [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}"]
         flags += options
         with job.storage().scratch() as spool:
-            pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags))
+            pipeline = beam.Pipeline(runner=FnApiRunner(), options=Options(flags))
             build(pipeline, job, phases, str(spool))
             pipeline.run().wait_until_finish()
         return
-    pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={RUNNERS[runner]}", *options]))
+    pipeline = beam.Pipeline(options=Options([f"--runner={RUNNERS[runner]}", *options]))
     build(pipeline, job, phases)
     result = pipeline.run()
     state = result.wait_until_finish()

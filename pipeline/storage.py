@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -66,16 +66,36 @@ class Storage:
 
     def put_bytes(self, name: str, content: bytes) -> None:
         """Writes a small object whole."""
-        target = f"{self.root}/{name}"
         if self.local_root is None:
-            with self.filesystem.open_output_stream(target) as sink:
-                sink.write(content)
-            return
-        _make_folder(Path(target).parent, name)
+            self._put_remote(name, content)
+        else:
+            with self._replacing(name) as scratch:
+                scratch.write(content)
+                scratch.flush()
+                os.fsync(scratch.fileno())
+
+    def put_note(self, name: str, content: bytes) -> None:
+        """As put_bytes, for what no step reads (progress, timings): a loss of power may take it.
+
+        To wait for the disk takes milliseconds, which a run of many small parts feels.
+        """
+        if self.local_root is None:
+            self._put_remote(name, content)
+        else:
+            with self._replacing(name) as scratch:
+                scratch.write(content)
+
+    def _put_remote(self, name: str, content: bytes) -> None:
+        with self.filesystem.open_output_stream(f"{self.root}/{name}") as sink:
+            sink.write(content)
+
+    @contextmanager
+    def _replacing(self, name: str) -> Iterator[IO[bytes]]:
+        """A scratch file that is moved to `name` when the block ends, on local disk."""
+        target = Path(self.root, name)
+        _make_folder(target.parent, name)
         with tempfile.NamedTemporaryFile(dir=self.scratch_root(), delete=False) as scratch:
-            scratch.write(content)
-            scratch.flush()
-            os.fsync(scratch.fileno())
+            yield scratch
         Path(scratch.name).replace(target)
 
     def read_bytes(self, name: str) -> bytes | None:

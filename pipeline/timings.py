@@ -48,4 +48,4 @@ class Timings:
         """Writes work/timings/STEP/part-NNNNN.json."""
         whole = time.perf_counter_ns() - self._start
         record = {"nanoseconds": whole, "stages": dict(sorted(self._stages.items()))}
-        storage.put_bytes(f"work/timings/{step}/part-{number:05d}.json", orjson.dumps(record))
+        storage.put_note(f"work/timings/{step}/part-{number:05d}.json", orjson.dumps(record))

@@ -7,7 +7,7 @@ tokens. Text must be in NFC, as the normalise step leaves it.
 from functools import lru_cache
 
 from tokenizer_build.tokenizer import VERSION, Tokenizer
-from tokenizer_build.vocabulary import find_vocabulary, pattern_of
+from tokenizer_build.vocabulary import Vocabulary, find_vocabulary, load_ranks, pattern_of
 
 
 @lru_cache(maxsize=1)
@@ -16,6 +16,12 @@ def load_encoder(name: str, sha256: str) -> Tokenizer:
     file.
     """
     return Tokenizer.load(name, sha256=sha256)
+
+
+@lru_cache(maxsize=1)
+def load_vocabulary(name: str, sha256: str) -> Vocabulary:
+    """What manifest and shards say of the recipe's `pack.vocabulary`, read once per process."""
+    return load_ranks(find_vocabulary(name), sha256=sha256)[0]
 
 
 @lru_cache(maxsize=1)

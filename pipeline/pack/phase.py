@@ -6,7 +6,6 @@ expect them. So a shard's commit row is deleted before its file is replaced, and
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from pipeline import schema
 from pipeline.decide.mixture import copies as number_of_copies
 from pipeline.decide.takedowns import content_before
 from pipeline.ledger import IN, OUT, Count
+from pipeline.pack.encode import load_vocabulary
 from pipeline.pack.exchange import Dealing, write_exchange
 from pipeline.pack.gather import gather_stream
 from pipeline.pack.shards import write_shard
@@ -25,7 +25,6 @@ from pipeline.pack.taken import taken_copies
 from pipeline.parts import FinishedFile, PartFile, file_sha256, finished, read_batches
 from pipeline.phase import Job, Row, Step, commit, fingerprint, is_done, need_rows, read_rows, row_name
 from pipeline.timings import Timings
-from tokenizer_build.vocabulary import Vocabulary, find_vocabulary, load_ranks
 
 _VERSION = 3
 SPLITS = ("train", "validation")
@@ -165,7 +164,7 @@ def _finish_shards(job: Job, number: int, payload: bytes, blocks: Iterable[bytes
         return storage.open_input(files[part].files[0].name)
 
     with timings.stage("start"):
-        vocabulary = _vocabulary(job.recipe.pack.vocabulary, job.hashes[job.recipe.pack.vocabulary])
+        vocabulary = load_vocabulary(job.recipe.pack.vocabulary, job.hashes[job.recipe.pack.vocabulary])
     row_tokens = job.recipe.pack.row_tokens
     with timings.stage("gather"):
         stream = gather_stream(
@@ -185,11 +184,6 @@ def _finish_shards(job: Job, number: int, payload: bytes, blocks: Iterable[bytes
 
 def _shard_file(local: Any, rows: int, digest: str) -> PartFile:
     return PartFile(f"tokens/{local.name}", rows, local.stat().st_size, file_sha256(local), digest)
-
-
-@lru_cache(maxsize=1)
-def _vocabulary(name: str, sha256: str) -> Vocabulary:
-    return load_ranks(find_vocabulary(name), sha256=sha256)[0]
 
 
 EXCHANGE = Step("work/exchange", _plan_exchange, _finish_exchange)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.decide.percentiles import describe_perplexity
 from pipeline.decide.takedowns import has_takedowns, read_requests
 from pipeline.kernels.jit import TARGET
+from pipeline.pack.encode import load_vocabulary
 from pipeline.pack.phase import SPLITS, shard_name
 from pipeline.pack.taken import taken_copies
 from pipeline.parts import file_sha256
@@ -28,7 +29,6 @@ from pipeline.report.audit import Audit
 from pipeline.report.contamination import describe_contamination
 from pipeline.report.duplicates import describe_duplicates
 from pipeline.report.mixture import describe_mixture, repeats_of_source
-from tokenizer_build.vocabulary import find_vocabulary, load_ranks
 
 FORMAT = 1
 _DIGESTED = ("documents", "measures", "clusters", "decisions", "work/shards")
@@ -47,9 +47,7 @@ _LIBRARIES += ("trafilatura", "zstandard")
 def build_manifest(job: Job, audit: Audit) -> dict[str, Any]:
     """The manifest of a run as JSON-able values (formats.md)."""
     plan = load_plan(job.storage())
-    vocabulary = load_ranks(
-        find_vocabulary(job.recipe.pack.vocabulary), sha256=job.hashes[job.recipe.pack.vocabulary]
-    )[0]
+    vocabulary = load_vocabulary(job.recipe.pack.vocabulary, job.hashes[job.recipe.pack.vocabulary])
     mixture = describe_mixture(job, audit.rows)
     sources = describe_sources(job, audit, mixture)
     tokens = {split: [_shard(row) for row in _shards(audit, split)] for split in SPLITS}

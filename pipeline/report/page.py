@@ -8,6 +8,7 @@ the page's own style.
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,8 @@ _LEAST_SHOWN = 0.4  # per cent of a bar's width: what is there can be seen
 Bars = list[tuple[str, str, str]]  # (start, width, class), per cent
 
 
-def render_page(job: Job, manifest: Mapping[str, Any]) -> str:
-    """The page of a run as HTML; a function of the manifest, the commit rows and the timings."""
-    facts = gather_facts(job, manifest)
-    style = (_FOLDER / "page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+@cache
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -55,7 +53,15 @@ def render_page(job: Job, manifest: Mapping[str, Any]) -> str:
         finalize=lambda value: cleaned(value) if type(value) is str else value,
     )
     environment.filters |= {"number": "{:,}".format, "size": human_bytes, "time": human_seconds}
-    return environment.get_template("page.html").render(
+    return environment.get_template("page.html")
+
+
+def render_page(job: Job, manifest: Mapping[str, Any]) -> str:
+    """The page of a run as HTML; a function of the manifest, the commit rows and the timings."""
+    facts = gather_facts(job, manifest)
+    style = (_FOLDER / "page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return _template().render(
         style=_trusted(style),
         style_hash=_trusted(f"sha256-{digest}"),
         name=job.recipe.name,

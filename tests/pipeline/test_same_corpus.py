@@ -13,20 +13,21 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import graph
+from pipeline.phase import Job, Step
 from pipeline.plan import make_plan, save_plan
 from pipeline.recipe_file import load_recipe
 from pipeline.runners import run_job
 from pipeline.storage import Storage
 from pipeline.sweep import sweep
 
-SMALL = ("annotate.split_bytes=20000", "pack.shard_rows=4", "annotate.engine=resiliparse")
 
-
-def plan_job(output: Path) -> graph.Job:
-    storage = Storage.open(str(output))
-    plan = make_plan(load_recipe("quickstart", SMALL), storage)
+@pytest.fixture
+def job(small_settings: tuple[str, ...], tmp_path: Path) -> Job:
+    """A planned run that is still to be made."""
+    storage = Storage.open(str(tmp_path))
+    plan = make_plan(load_recipe("quickstart", small_settings), storage)
     save_plan(plan, storage)
-    return plan.job(str(output), accept_missing=False)
+    return plan.job(str(tmp_path), accept_missing=False)
 
 
 def test_baseline_is_what_it_should_be(small_run, said_by) -> None:
@@ -42,23 +43,24 @@ def test_number_of_workers(workers: int, small_run, run_small, said_by, tmp_path
     assert said_by(tmp_path) == said_by(small_run)
 
 
-def test_order_of_work_and_repeated_bundles(small_run, said_by, tmp_path: Path, monkeypatch) -> None:
+def test_order_of_work_and_repeated_bundles(
+    job: Job, small_run, said_by, tmp_path: Path, monkeypatch
+) -> None:
     """Every plan shuffled, every bundle run three times, all phases in one job."""
     for name, step in graph.STEPS.items():
 
-        def shuffled(job: graph.Job, step: graph.Step = step) -> list[tuple[int, bytes]]:
+        def shuffled(job: Job, step: Step = step) -> list[tuple[int, bytes]]:
             work = list(step.plan(job))
             random.Random(7).shuffle(work)
             return work
 
         monkeypatch.setitem(graph.STEPS, name, replace(step, plan=shuffled))
-    job = plan_job(tmp_path)
     run_job(job, graph.phases_of(job.recipe), "direct", 1, ["--direct_runner_bundle_repeat=2"])
     sweep(job)
     assert said_by(tmp_path) == said_by(small_run)
 
 
-def test_portable_job_service(small_run, said_by, tmp_path: Path) -> None:
+def test_portable_job_service(job: Job, small_run, said_by, tmp_path: Path) -> None:
     """Another way into the same engine: a job service over gRPC, workers looped back into this process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -74,7 +76,6 @@ def test_portable_job_service(small_run, said_by, tmp_path: Path) -> None:
                     break
             assert service.poll() is None, "the job service did not start"
             time.sleep(0.1)
-        job = plan_job(tmp_path)
         flags = [f"--job_endpoint=localhost:{port}", "--environment_type=LOOPBACK"]
         run_job(job, graph.phases_of(job.recipe), "portable", 1, flags)
         sweep(job)
@@ -84,15 +85,16 @@ def test_portable_job_service(small_run, said_by, tmp_path: Path) -> None:
     assert said_by(tmp_path) == said_by(small_run)
 
 
-def test_every_shuffle_carries_integers_and_bytes(tmp_path: Path) -> None:
+def test_every_shuffle_carries_integers_and_bytes(job: Job) -> None:
     """The pipeline's own proto: what goes into a GroupByKey is coded as (varint, bytes) and nothing is
     pickled.
     """
     pipeline = beam.Pipeline(runner="FnApiRunner", options=PipelineOptions([]))
-    graph.build(pipeline, plan_job(tmp_path), graph.phases_of(plan_job(tmp_path).recipe))
+    phases = graph.phases_of(job.recipe)
+    graph.build(pipeline, job, phases)
     components = pipeline.to_runner_api().components
     shuffles = [t for t in components.transforms.values() if t.spec.urn == "beam:transform:group_by_key:v1"]
-    steps = [step for phase in graph.phases_of(plan_job(tmp_path).recipe) for step in phase.steps]
+    steps = [step for phase in phases for step in phase.steps]
     assert len(shuffles) == sum(2 + len(step.scatters) for step in steps)
     for shuffle in shuffles:
         (source,) = shuffle.inputs.values()

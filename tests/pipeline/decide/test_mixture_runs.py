@@ -124,9 +124,10 @@ def test_two_workers_and_a_fresh_run_give_the_same(mixed, run_small, said_by, tm
     assert said_by(tmp_path) == said_by(mixed(*WARM)[0])
 
 
-@pytest.mark.parametrize(
-    "settings", [WEIGHTS, WARM, (*WARM, "mixture.tokens=90000", "decide.rehydrate=[[2, 3]]")]
-)
+ALSO = (*WARM, "mixture.tokens=90000", "decide.rehydrate=[[2, 3]]")  # a run of its own
+
+
+@pytest.mark.parametrize("settings", [WEIGHTS, WARM, pytest.param(ALSO, marks=pytest.mark.slow)])
 def test_a_simulated_mixture_is_the_run_that_follows(settings, mixed, small_run: Path, capsys) -> None:
     output, manifest = mixed(*settings)
     print_simulation(str(small_run), settings, as_json=True)

@@ -227,8 +227,8 @@ def test_one_document_with_every_character(step: int) -> None:
 def test_real_text(language: str) -> None:
     texts = []
     for text in read_real_text(language):
-        texts.append(text[:6_000])
-        if len(texts) == 20:
+        texts.append(text[:4_000])
+        if len(texts) == 10:
             break
     texts.append("\n".join(texts[:3]) + "\n\n" + "\n".join(texts[:2]))  # paragraphs and lines come twice
     for row, text in zip(measured(pa.array(texts)), texts, strict=True):
