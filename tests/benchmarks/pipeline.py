@@ -17,8 +17,8 @@ and a fixed loop beside each run, tell by how much.
 
 --peer PYTHON compares with datatrove by stage (peer_datatrove.py), in the same run on the same pages.
 
-Costs 6 minutes on an idle machine, --peer 2 more; --quick (resiliparse, one worker, the pool once) 20
-seconds.
+Costs 10 minutes on an idle machine, --peer 2 more; --quick (main_text; the pool once and twice) half a
+minute.
 """
 
 import argparse
@@ -48,7 +48,7 @@ from pipeline.annotate.splits import Span  # noqa: E402
 POOL = (ROOT / "../shared/data/warc").resolve()
 FILES = (POOL / "pool-zh.warc.gz", POOL / "pool-en.warc.gz")
 SPLIT_BYTES = 7_300_000  # each file is smaller, and the two together are larger
-REPEATS = {"resiliparse": 10, "trafilatura": 2}  # of the pool; the second takes ten times as long
+REPEATS = {"main_text": 10, "resiliparse": 10, "trafilatura": 2}  # of the pool; the last takes ten times as long
 LIBRARIES = ("apache-beam", "numba", "pyarrow", "resiliparse", "trafilatura", "fasttext-predict")
 
 # Milliseconds that the design allows for a page of 25 kB with 5 kB of text: (line, budget, step, stages).
@@ -235,7 +235,7 @@ def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--quick", action="store_true", help="resiliparse only; pool x 1 and, with two workers, x 2"
+        "--quick", action="store_true", help="main_text only; pool x 1 and, with two workers, x 2"
     )
     parser.add_argument(
         "--json", action="store_true", help="one line of JSON at the end: the default engine, others inside"
@@ -248,7 +248,7 @@ def main() -> None:
     warm = [sys.executable, "-m", "pipeline.cli", "doctor", "--warm"]
     subprocess.run(warm, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     with tempfile.TemporaryDirectory(prefix="sluice-pool-") as folder:
-        engines = ["resiliparse"] if options.quick else list(REPEATS)
+        engines = ["main_text"] if options.quick else list(REPEATS)
         told = [measure(Path(folder), engine, quick=options.quick) for engine in engines]
         if options.peer:
             compare(Path(folder), options.peer)
