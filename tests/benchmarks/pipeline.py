@@ -48,7 +48,7 @@ from pipeline.annotate.splits import Span  # noqa: E402
 POOL = (ROOT / "../shared/data/warc").resolve()
 FILES = (POOL / "pool-zh.warc.gz", POOL / "pool-en.warc.gz")
 SPLIT_BYTES = 7_300_000  # each file is smaller, and the two together are larger
-REPEATS = {"main_text": 10, "resiliparse": 10, "trafilatura": 2}  # of the pool; the last takes ten times as long
+REPEATS = {"main_text": 10, "resiliparse": 10, "trafilatura": 2}  # of the pool; the last is slow
 LIBRARIES = ("apache-beam", "numba", "pyarrow", "resiliparse", "trafilatura", "fasttext-predict")
 
 # Milliseconds that the design allows for a page of 25 kB with 5 kB of text: (line, budget, step, stages).
