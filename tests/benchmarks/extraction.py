@@ -4,11 +4,11 @@ DATA is a folder with `extraction.tar.gz` (and its neighbours: training/pages.py
 sets have a truth there: "articles" (Mozilla's Readability test pages against the text their authors expect),
 "docs-zh" and "docs-en" (documentation against the Markdown it was made from, code and links' targets taken
 out; where that holds text the page does not show, no tool reaches 1). "mixed" are pages of shops, news,
-forums and companies in 18 European languages, drawn at random and read by a person (training/hand_labels.py):
-up to SNIPPETS pieces of main text that must be in the output, and as many of its surroundings that must not
-be. The Markdown of docs-en leaves out the code listings that its book includes from files,
-and an engine that keeps them, as ours does, loses precision there. "prose-en" are the same pages with <pre>
-and <figure> taken out of the page that every engine gets, and code out of the Markdown.
+forums and companies in 18 European languages, drawn at random and judged by reading
+(training/hand_labels.py): up to SNIPPETS pieces of main text that must be in the output, and as many of its
+surroundings that must not be. The Markdown of docs-en leaves out the code listings that its book includes
+from files, and an engine that keeps them, as ours does, loses precision there. "prose-en" are the same pages
+with <pre> and <figure> taken out of the page that every engine gets, and code out of the Markdown.
 
 F1 of 4-word shingles (a Chinese character is a word; of snippets in "mixed"), mean over pages, as Zyte's
 article-extraction-benchmark counts it; milliseconds of one thread's CPU time per page, from decoded text to

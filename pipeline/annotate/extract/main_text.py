@@ -2,13 +2,13 @@
 blocks.
 
 What was learned, from what: `main_text.json` beside this file. The labels are what trafilatura keeps, the
-truth where there is one, and what a person judged of 160 pages (training/). Everything is decided by counts
-and integers, never by the clock, so the same page gives the same text on every machine.
+truth where there is one, and 160 pages judged block by block (training/hand_labels.py). Everything is decided
+by counts and integers, never by the clock, so the same page gives the same text on every machine.
 
 Measured by tests/benchmarks/extraction.py, by models that saw no page of the site: F1 .949 on 130 articles,
-.914 and .814 on 114 Chinese and 115 English pages of documentation, .891 on 70 mixed European pages judged by
-a person (trafilatura .923, .893, .845 and .818; resiliparse .939, .881, .844 and .800), in less time than
-resiliparse. With trafilatura for pages of doubt above 0.2 (`annotate.fallback_doubt`; 1 to 7 % of pages)
+.914 and .814 on 114 Chinese and 115 English pages of documentation, .891 on 70 mixed European pages judged
+block by block (trafilatura .923, .893, .845 and .818; resiliparse .939, .881, .844 and .800), in less time
+than resiliparse. With trafilatura for pages of doubt above 0.2 (`annotate.fallback_doubt`; 1 to 7 % of pages)
 .960, .916, .814 and .887 at 5 to 26 % of trafilatura's time. What is missing on the English pages are
 listings in <figure>, which their Markdown includes from files and the others leave out: without code on both
 sides all have .873 or .874. Compiling takes about 25 s of CPU time once per machine.

@@ -1,4 +1,4 @@
-"""Which blocks of a page a person takes for main text.
+"""Which blocks of a page are main text, judged one by one by reading them.
 
 `python -m pipeline.annotate.extract.training.hand_labels DATA show NAME ...` prints the blocks of pages,
 numbered; `... DATA record JUDGEMENTS.jsonl` writes `hand_labels.jsonl` beside this file from lines of
@@ -6,10 +6,11 @@ numbered; `... DATA record JUDGEMENTS.jsonl` writes `hand_labels.jsonl` beside t
 for pages drawn by their digest, by which an engine may be judged, and "doubtful" for pages chosen because
 model and teacher disagree about them: these would be unfair to both.
 
-The judge read the blocks only, no extractor's output. Main text: headline, paragraphs, headings, lists,
-tables, captions, quotations and code of an article, entry, recipe, post or notice; what describes a product.
-Surroundings: navigation, teasers, shares, notices, advertisement, comments below an article, footers.
-Unclear, and counted neither way: boxes on the author, credits, key facts, tiles of a list.
+The readers were language models that followed the rules below, in one pass, and saw the blocks only, no
+extractor's output; where they doubted, the block is unclear. Main text: headline, paragraphs, headings,
+lists, tables, captions, quotations and code of an article, entry, recipe, post or notice; what describes a
+product. Surroundings: navigation, teasers, shares, notices, advertisement, comments below an article,
+footers. Unclear, and counted neither way: boxes on the author, credits, key facts, tiles of a list.
 
 No text is kept: a block is known by three bytes of the digest of its text and of how often that text stood
 above it on the page. A block that another scanner would cut otherwise is then unclear, not wrong.

@@ -33,7 +33,8 @@ from pipeline.kernels.trees import LEAF_BITS, STEP, Trees, score_rows, trees_fro
 FOLDS = 5
 SOURCES = (
     "test pages of Mozilla Readability, Goose3, Snacktory, ExtractNet and GNE; Formasaurus pages; "
-    "documentation beside its Markdown; blogs and manuals (training/pages.py says which)"
+    "documentation beside its Markdown; blogs and manuals (training/pages.py says which); 160 of these pages "
+    "judged block by block by language models (training/hand_labels.py says how)"
 )
 TREES = {"first": 100, "second": 60}
 PARAMETERS: dict[str, Any] = {
@@ -65,7 +66,7 @@ TEACHER_WEIGHTS = {
 
 
 class Example(NamedTuple):
-    """One labelled page; pages judged by hand are a kind of their own."""
+    """One labelled page; pages judged by reading are a kind of their own ("hand")."""
 
     kind: str
     site: str

@@ -1,4 +1,4 @@
-"""Judgements of a person come back as labels of blocks, and hold no text."""
+"""Judgements of a reader come back as labels of blocks, and hold no text."""
 
 import json
 
