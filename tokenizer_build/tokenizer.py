@@ -218,9 +218,8 @@ class Tokenizer:
             count = merge_documents(
                 offsets, text, blocks, classes, digits, one_tail, self._tables, rows, heap, room.ids, ends
             )
-        ids = room.ids[
-            :count
-        ].copy()  # a copy of few pages, so that as many scratches do as there are threads
+        # A copy of few pages, so that as many scratches do as there are threads.
+        ids = room.ids[:count].copy()
         self._spare.append(scratch)
         return np.diff(ends, prepend=0), ids
 
@@ -242,9 +241,9 @@ class Tokenizer:
 
         Whether each text is UTF-8 is left to the threads, unless NFC needs to know it.
         """
-        offsets = text_buffers(text).offsets
+        offsets, content = text_buffers(text)
         _check(text, full=self.nfc)
-        if self.nfc:
+        if self.nfc and content[offsets[0] : offsets[-1]].max(initial=0) >= 0x80:
             texts = (value and unicodedata.normalize("NFC", value) for value in text.to_pylist())
             text = pa.array(texts, pa.large_string())
             offsets = text_buffers(text).offsets
