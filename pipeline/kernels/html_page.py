@@ -70,6 +70,10 @@ class Page(NamedTuple):
         start, stop = self.blocks[block, :ELEMENT]
         return self.text[start:stop].tobytes().decode("utf-8", "replace")
 
+    def block_texts(self) -> list[str]:
+        """The texts [blocks] of all blocks."""
+        return [self.block_text(block) for block in range(self.block_count())]
+
 
 def empty_page(page_bytes: int, tags: int) -> Page:
     """Arrays for a page of so many bytes and "<": 100 bytes per tag, 1 per byte."""

@@ -4,7 +4,7 @@ DATA is a folder with `extraction.tar.gz` (and its neighbours: training/pages.py
 sets have a truth there: "articles" (Mozilla's Readability test pages against the text their authors expect),
 "docs-zh" and "docs-en" (documentation against the Markdown it was made from, code and links' targets taken
 out; where that holds text the page does not show, no tool reaches 1). "mixed" are pages of shops, news,
-forums and companies in 18 European languages, drawn at random and judged by reading
+forums and companies in 15 European languages, drawn at random and judged by reading
 (training/hand_labels.py): up to SNIPPETS pieces of main text that must be in the output, and as many of its
 surroundings that must not be. The Markdown of docs-en leaves out the code listings that its book includes
 from files, and an engine that keeps them, as ours does, loses precision there. "prose-en" are the same pages
@@ -91,8 +91,7 @@ def read_judged(data: Path) -> list[Judged]:
                 prose = strip_markdown(_CODE.sub("", page.truth))
                 judged.append(Judged("prose-en", page, _LISTINGS.sub("", page.html), prose))
         elif page.name in by_hand:
-            scanned = find_blocks(page.html.encode("utf-8", "replace")).page
-            texts = [scanned.block_text(block) for block in range(scanned.block_count())]
+            texts = find_blocks(page.html.encode("utf-8", "replace")).page.block_texts()
             labels = label_by_hand(texts, by_hand[page.name])
             judged.append(Judged("mixed", page, page.html, choose_snippets(texts, labels)))
     return sorted(judged, key=lambda one: one.kind)

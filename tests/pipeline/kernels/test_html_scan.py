@@ -23,7 +23,7 @@ from pipeline.kernels.html_scan import TooManyBlocks, scan_page, title_bytes
 
 def blocks(html: str | bytes) -> list[str]:
     page = scan_page(html.encode() if isinstance(html, str) else html)
-    return [page.block_text(block) for block in range(page.block_count())]
+    return page.block_texts()
 
 
 @pytest.mark.parametrize(

@@ -64,11 +64,10 @@ def label_by_hand(texts: Sequence[str], labels: HandLabels) -> NDArray[np.float3
     )
 
 
-def record(pages: dict[str, list[str]], judgements: Path, out: Path) -> int:
-    """Write what was judged of pages, given as block texts by name; how many. ValueError for a bad number."""
+def record(pages: dict[str, list[str]], judgements: Sequence[dict[str, str]], out: Path) -> None:
+    """Write what was judged of pages, given as block texts by name. ValueError for a bad number."""
     lines = []
-    for line in judgements.read_text().splitlines():
-        judged = json.loads(line)
+    for judged in judgements:
         digests = _block_digests(pages[judged["name"]])
         keep, unclear = (_numbers(judged[key], len(digests)) for key in ("keep", "unclear"))
         dropped = set(range(len(digests))) - keep - unclear
@@ -81,7 +80,6 @@ def record(pages: dict[str, list[str]], judgements: Path, out: Path) -> int:
         )
     lines.sort(key=lambda entry: entry["name"])
     out.write_text("".join(json.dumps(entry) + "\n" for entry in lines))
-    return len(lines)
 
 
 def _block_digests(texts: Sequence[str]) -> list[bytes]:
@@ -118,19 +116,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_parser("show").add_argument("names", nargs="+")
     commands.add_parser("record").add_argument("judgements", type=Path)
     options = parser.parse_args(arguments)
-    if options.command == "show":
-        names = set(options.names)
+    if options.command == "record":
+        judgements = [json.loads(line) for line in options.judgements.read_text().splitlines()]
+        names = {judged["name"] for judged in judgements}
     else:
-        names = {json.loads(line)["name"] for line in options.judgements.read_text().splitlines()}
+        judgements, names = [], set(options.names)
     pages = {}
     for page in read_pages(options.data):
         if page.name in names:
-            scanned = find_blocks(page.html.encode("utf-8", "replace")).page
-            pages[page.name] = [scanned.block_text(block) for block in range(scanned.block_count())]
+            pages[page.name] = find_blocks(page.html.encode("utf-8", "replace")).page.block_texts()
     if missing := names - pages.keys():
         parser.error(f"no such page: {sorted(missing)[0]}")
     if options.command == "record":
-        print(f"{record(pages, options.judgements, FILE)} pages in {FILE}")
+        record(pages, judgements, FILE)
+        print(f"{len(judgements)} pages in {FILE}")
         return
     for name in options.names:
         print(f"===== {name}")

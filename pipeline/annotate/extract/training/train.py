@@ -111,7 +111,7 @@ def read_examples(data: Path, teachers: Path) -> list[Example]:
     examples = []
     for page in read_pages(data):
         blocks = find_blocks(page.html.encode("utf-8", "replace"))
-        texts = [blocks.page.block_text(block) for block in range(blocks.page.block_count())]
+        texts = blocks.page.block_texts()
         labels = _vote(page, texts, taught.get(page.name, {}))
         if labels is not None and len(texts) > 1:
             kind, digest, lengths = page.kind, page_digest(page.html), block_lengths(blocks)
@@ -126,9 +126,7 @@ def _vote(page: LabelledPage, texts: list[str], taught: dict[str, str]) -> NDArr
     known = dict(taught)
     if page.kind == "readability" and page.truth:
         expected = find_blocks(page.truth.encode("utf-8", "replace")).page
-        known["readability"] = "\n".join(
-            expected.block_text(block) for block in range(expected.block_count())
-        )
+        known["readability"] = "\n".join(expected.block_texts())
     elif page.kind == "markdown" and page.truth:
         known["markdown"] = strip_markdown(page.truth)
     votes = [(TEACHER_WEIGHTS[name], label_blocks(texts, text)) for name, text in known.items() if text]

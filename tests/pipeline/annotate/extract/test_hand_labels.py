@@ -1,7 +1,5 @@
 """Judgements of a reader come back as labels of blocks, and hold no text."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -12,13 +10,14 @@ PAGE = ["Menu", "A headline", "First paragraph.", "More", "Second  paragraph.", 
 
 def judge(folder, **changes):
     judgement = {"name": "a.html", "drawn": "random", "keep": "1-2,4,5", "unclear": "6"} | changes
-    (folder / "judged.jsonl").write_text(json.dumps(judgement) + "\n")
-    return record({"a.html": PAGE}, folder / "judged.jsonl", folder / "labels.jsonl")
+    record({"a.html": PAGE}, [judgement], folder / "labels.jsonl")
 
 
 def test_labels_come_back(tmp_path):
-    assert judge(tmp_path) == 1
-    labels = read_hand_labels(tmp_path / "labels.jsonl")["a.html"]
+    judge(tmp_path)
+    found = read_hand_labels(tmp_path / "labels.jsonl")
+    assert len(found) == 1
+    labels = found["a.html"]
     assert labels.drawn == "random"
     # The two blocks "More" are told apart by their order: the first is surroundings, the second is kept.
     assert label_by_hand(PAGE, labels).tolist()[:6] == [0, 1, 1, 0, 1, 1]
